@@ -1,0 +1,72 @@
+"""Wires the verbs together, and turns rawisp's exceptions into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from rawisp.cli.enhance import enhance
+from rawisp.cli.info import info
+from rawisp.cli.pack import pack
+from rawisp.errors import RawispError
+from rawisp.version import __version__
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+app.command()(info)
+app.command()(pack)
+app.command()(enhance)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"rawisp {__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def rawisp(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Camera RAW files at night, made ready for object detectors.
+
+    Exit codes: 0 all done, 1 some file failed, 2 the command cannot work as given, 3 nothing to
+    do, 130 interrupted (run it again to continue).
+    """
+
+
+def main() -> NoReturn:
+    """The `rawisp` command."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    except RawispError as error:
+        _say(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of stdout has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"rawisp: {text}\n")
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,93 @@
+"""`rawisp enhance`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from rawisp.cli import options
+
+
+def enhance(
+    sources: options.Sources,
+    out: options.Out,
+    ckpt: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH|NAME", help="A TorchScript file (which is a program), or a shipped name."
+        ),
+    ] = "classic",
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]")] = "auto",
+    format: Annotated[Literal["png", "jpg", "tiff"], typer.Option(help="8-bit RGB.")] = "png",
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="1333x800|none",
+            help="Scale down, before the ISP, to within these limits of the long and the short "
+            "side. [default: as the checkpoint was trained]",
+        ),
+    ] = None,
+    orient: Annotated[
+        Literal["upright", "sensor"],
+        typer.Option(help="Turned as the orientation flag says, or as the sensor saw it."),
+    ] = "upright",
+    annotations: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="COCO JSON; comes out as DIR/annotations.json in output pixels.",
+        ),
+    ] = None,
+    annotation_frame: Annotated[
+        Literal["auto", "visible", "crop", "upright", "upright-crop", "raw", "packed"],
+        typer.Option(help="What the annotations were drawn on, where their size fits several."),
+    ] = "auto",
+    input_color: Annotated[
+        Literal["xyz", "camera", "xyz-uninverted"] | None,
+        typer.Option(help="What a checkpoint that does not say was trained on."),
+    ] = None,
+    workers: options.Workers = None,
+    overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+    max_errors: options.MaxErrors = None,
+    timeout: options.Timeout = 120.0,
+    max_megapixels: options.MaxMegapixels = 200.0,
+    matrix: options.Matrix = None,
+    black: options.Black = None,
+    white: options.White = None,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Render RAW (or packed) files with a learned ISP to images that a detector can read.
+
+    Decodes, packs, scales down, applies the checkpoint, writes 8-bit RGB without an orientation
+    tag, and moves boxes along.
+
+    Example: `rawisp enhance night_photos/ -o out/ --annotations instances.json`
+    """
+    from rawisp.batch import EnhanceSettings, enhance_folder
+    from rawisp.cli.report import Reporter
+    from rawisp.geometry import parse_fit
+
+    settings = EnhanceSettings(
+        checkpoint=ckpt,
+        device=device,
+        format=format,
+        fit="checkpoint" if fit is None else parse_fit(fit),
+        orient=orient,
+        input_color=input_color,
+        annotation_frame=annotation_frame,
+        read=options.read_settings(max_megapixels, matrix, black, white),
+    )
+    with Reporter("enhance", as_json=as_json, quiet=quiet, verbose=verbose) as reporter:
+        report = enhance_folder(
+            sources,
+            out,
+            settings,
+            annotations=annotations,
+            options=options.run_options(workers, overwrite, dry_run, max_errors, timeout),
+            on_event=reporter,
+        )
+        reporter.finish(report)

@@ -1,0 +1,114 @@
+"""Options that several verbs share, and how their texts become values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rawisp.errors import UsageError
+
+if TYPE_CHECKING:
+    from rawisp.batch import RunOptions
+    from rawisp.batch.tasks import ReadSettings
+
+Sources = Annotated[
+    list[str],
+    typer.Argument(metavar="SRC...", help="RAW files, or folders that are searched for them."),
+]
+Out = Annotated[
+    str,
+    typer.Option("--out", "-o", metavar="DIR", help="Output folder; the tree of SRC is mirrored."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Decoding processes. [default: one per core]"),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite/--skip-existing",
+        help="Make everything again, or only what is missing or has changed.",
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON object per file on stdout, as in the manifest.")
+]
+MaxErrors = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Stop after N failed files. [default: never]"),
+]
+Timeout = Annotated[
+    float, typer.Option(min=0.1, metavar="SECONDS", help="Limit for one file; then it fails.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only failures on stderr.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="A line per file, and details of failures.")
+]
+MaxMegapixels = Annotated[
+    float,
+    typer.Option(min=0.001, metavar="MP", help="Refuse larger files before decoding them."),
+]
+Matrix = Annotated[
+    str | None,
+    typer.Option(
+        metavar="'M11,M12,...,M33'",
+        help="XYZ-to-camera matrix, row by row as DNG's ColorMatrix, instead of the file's.",
+    ),
+]
+Black = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LEVEL[,G1,B,G2]", help="Black level (one, or R,G1,B,G2), instead of the file's."
+    ),
+]
+White = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LEVEL[,G1,B,G2]", help="White level (one, or R,G1,B,G2), instead of the file's."
+    ),
+]
+
+
+def read_settings(
+    max_megapixels: float, matrix: str | None, black: str | None, white: str | None
+) -> ReadSettings:
+    """How RAW files are to be read. UsageError for texts that are no numbers."""
+    from rawisp.batch.tasks import ReadSettings
+    from rawisp.color import parse_matrix
+    from rawisp.raw import Overrides
+
+    return ReadSettings(
+        max_megapixels,
+        Overrides(
+            matrix=parse_matrix(matrix) if matrix is not None else None,
+            black=_levels("--black", black),
+            white=_levels("--white", white),
+        ),
+    )
+
+
+def run_options(
+    workers: int | None,
+    overwrite: bool,
+    dry_run: bool,
+    max_errors: int | None,
+    timeout_s: float,
+) -> RunOptions:
+    """The options of a folder run."""
+    from rawisp.batch import RunOptions
+
+    return RunOptions(workers, overwrite, dry_run, max_errors, timeout_s)
+
+
+def _levels(option: str, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        values = tuple(float(v) for v in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) not in (1, 4):
+        raise UsageError(f"{option} {text!r} is neither one number nor four (R,G1,B,G2)")
+    return values

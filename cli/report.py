@@ -1,0 +1,154 @@
+"""What a folder run says while it goes on (stderr), and its data (stdout)."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from rawisp.errors import display_path
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from rawisp.batch import Event, RunReport
+
+# Without a terminal, a line of progress at most this often.
+_PLAIN_INTERVAL_S = 10.0
+
+
+class Reporter:
+    """Shows a run: a progress bar on a terminal, a line now and then elsewhere.
+
+    Use as a context manager and pass it as `on_event`.
+    """
+
+    def __init__(self, verb: str, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+        self._verb = verb
+        self._json = as_json
+        self._quiet = quiet
+        self._verbose = verbose
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._total = self._ended = self._skipped = 0
+        self._start = self._last_line = time.monotonic()
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "plan":
+            self._begin(event.total)
+        elif event.kind == "note":
+            self._say(event.text)
+        else:
+            self._result(event.record)
+
+    def finish(self, report: RunReport) -> None:
+        """The summary, and the exit code if it is not zero."""
+        if self._bar is not None:
+            self._bar.stop()
+        if not self._quiet:
+            self._say(summary(self._verb, report))
+        if report.exit_code:
+            raise typer.Exit(report.exit_code)
+
+    def _begin(self, total: int) -> None:
+        self._total = total
+        if self._quiet or not sys.stderr.isatty():
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[pace]}"),
+            console=Console(stderr=True),
+        )
+        self._task = self._bar.add_task(self._verb, total=total, pace="")
+        self._bar.start()
+
+    def _result(self, record: dict[str, Any]) -> None:
+        self._ended += 1
+        status = record["status"]
+        self._skipped += status == "skipped"
+        if self._json:
+            sys.stdout.write(json.dumps(record) + "\n")
+            sys.stdout.flush()
+        source = display_path(record["source"])
+        if status == "failed":
+            self._say(f"{source}: {record['reason']}")
+            if self._verbose and record.get("detail"):
+                self._say(record["detail"].rstrip())
+        elif self._verbose or status == "planned":
+            if not self._quiet:
+                took = f" ({record['seconds']:.2f} s)" if status == "done" else ""
+                self._say(f"{source} -> {display_path(record['output'])}: {status}{took}")
+            for warning in record.get("warnings", ()) if status == "done" else ():
+                self._say(f"{source}: {warning}")
+        self._progress()
+
+    def _progress(self) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=self._ended, pace=self._pace())
+        elif not self._quiet and time.monotonic() - self._last_line > _PLAIN_INTERVAL_S:
+            self._last_line = time.monotonic()
+            self._say(f"{self._verb}: {self._ended}/{self._total} {self._pace()}")
+
+    def _pace(self) -> str:
+        """Rate and time left, of the files that were worked on."""
+        worked = self._ended - self._skipped
+        elapsed = time.monotonic() - self._start
+        if worked <= 0 or elapsed <= 0:
+            return ""
+        rate = worked / elapsed
+        left = int((self._total - self._ended) / rate)
+        return f"{rate:.1f} files/s, {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
+
+    def _say(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            sys.stderr.write(text + "\n")
+
+
+def summary(verb: str, report: RunReport) -> str:
+    """One or two lines: how many inputs ended how, how fast, and where the outputs are."""
+    parts = []
+    for status in ("done", "skipped", "planned", "failed", "not attempted"):
+        count = report.count(status)  # type: ignore[arg-type]
+        if count or status == "done":
+            parts.append(f"{count} {status}")
+    done = report.count("done")
+    rate = f", {done / report.seconds:.1f} files/s" if done and report.seconds else ""
+    devices = {r["device"] for r in report.records if r["status"] == "done" and "device" in r}
+    on = f" on {', '.join(sorted(devices))}" if devices else ""
+    lines = [
+        f"{verb}: {', '.join(parts)} in {report.seconds:.1f} s{rate}{on} -> "
+        f"{display_path(report.outputs_folder)}"
+    ]
+    warned = sum(bool(r.get("warnings")) for r in report.records if r["status"] == "done")
+    if warned:
+        lines.append(f"{warned} files have warnings; -v or the manifest shows them")
+    if report.annotations:
+        a = report.annotations
+        lines.append(
+            f"annotations: {a['boxes']} boxes in {a['images']} images; dropped "
+            f"{a['empty_boxes_dropped']} empty boxes and {a['masks_dropped']} masks; "
+            f"{a['inputs_without_entry']} inputs without an entry, "
+            f"{a['entries_without_input']} entries without an output"
+        )
+    if report.interrupted:
+        lines.append("interrupted; run the same command again to continue")
+    elif report.stopped:
+        lines.append(report.stopped)
+    return "\n".join(lines)

@@ -1,0 +1,53 @@
+"""What a run tells its caller: events while it goes on, a report at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Status = Literal["done", "skipped", "failed", "planned", "not attempted"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """kind "plan" (how many inputs), "result" (one input is finished: `record`), "note" (`text`)."""
+
+    kind: Literal["plan", "result", "note"]
+    total: int = 0
+    text: str = ""
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+OnEvent = Callable[[Event], None]
+
+
+def ignore_event(event: Event) -> None:
+    """For callers who only want the report."""
+
+
+@dataclass
+class RunReport:
+    """How many inputs ended how, and the records of all of them, in input order.
+
+    `exit_code` is 0 when all are done or skipped, 1 when some failed or were not attempted, 130
+    when the run was interrupted.
+    """
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    interrupted: bool = False
+    stopped: str = ""  # why the run ended early, "" if it did not
+    seconds: float = 0.0
+    outputs_folder: str = ""
+    annotations: dict[str, int] = field(default_factory=dict)
+
+    def count(self, status: Status) -> int:
+        """How many inputs ended with `status`."""
+        return sum(record["status"] == status for record in self.records)
+
+    @property
+    def exit_code(self) -> int:
+        """The documented exit code of the command line."""
+        if self.interrupted:
+            return 130
+        return 1 if self.count("failed") or self.count("not attempted") else 0

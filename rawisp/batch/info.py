@@ -1,0 +1,47 @@
+"""`info`: facts of RAW files, read in a worker process so that no file can take the caller down."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rawisp.batch import inputs
+from rawisp.batch.supervisor import Crew, StepPlan, Supervisor
+from rawisp.batch.tasks import InfoToolbox, ReadSettings
+from rawisp.errors import InputError
+from rawisp.raw import RAW_SUFFIXES
+
+
+def info_files(
+    sources: Sequence[str | os.PathLike[str]],
+    read: ReadSettings | None = None,
+    *,
+    workers: int = 1,
+    timeout_s: float = 120.0,
+) -> Iterator[dict[str, Any]]:
+    """Yields one record per file, in order: {"source", "status", "reason", ...facts, "samples"}.
+
+    Folders are searched for RAW files. status is "done" or "failed". Raises NothingToDoError.
+    """
+    names = [os.fspath(source) for source in sources]
+    found = inputs.find_sources(names, RAW_SUFFIXES)
+    if not found.sources:
+        raise inputs.nothing_found(names, found, "camera RAW")
+    payloads = [{"source": source.path} for source in found.sources]
+    crew = Crew("cpu", workers, InfoToolbox(read or ReadSettings()))
+    ended: dict[int, dict[str, Any]] = {}
+    following = 0
+    with Supervisor([crew], [StepPlan("info", "cpu")], timeout_s) as supervisor:
+        for outcome in supervisor.run(payloads):
+            source = payloads[outcome.index]["source"]
+            if outcome.error is None:
+                record = {"source": source, "status": "done", "reason": "", **outcome.payload}
+            else:
+                error = outcome.error
+                reason = error.reason if isinstance(error, InputError) else str(error)
+                record = {"source": source, "status": "failed", "reason": reason}
+            ended[outcome.index] = record
+            while following in ended:
+                yield ended.pop(following)
+                following += 1

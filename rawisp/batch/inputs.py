@@ -1,0 +1,113 @@
+"""Finding inputs, and deciding before any work starts which output belongs to which."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from rawisp.errors import NothingToDoError, OutputError, display_path
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input: `path` as it will be opened, `relative` to the SRC it was found under."""
+
+    path: str
+    relative: str
+
+
+@dataclass
+class Found:
+    """sources in a stable order; other_suffixes: how many files of which suffix were passed over."""
+
+    sources: list[Source] = field(default_factory=list)
+    other_suffixes: Counter[str] = field(default_factory=Counter)
+
+
+def suffix_of(path: str) -> str:
+    """The lower-case suffix with its dot, "" when there is none."""
+    return os.path.splitext(path)[1].casefold()  # noqa: PTH122 - must take undecodable names
+
+
+def find_sources(
+    given: Sequence[str], suffixes: frozenset[str], *, outside: str | None = None
+) -> Found:
+    """Files named in `given`, and every file below the folders in it whose suffix is in `suffixes`.
+
+    A file that is named is taken whatever its suffix, also when it does not exist (it fails when
+    its turn comes, the others go on). Folders are walked in sorted order; hidden files and folders
+    (macOS's "._" twins among them) and links to folders are passed over, and so is all below
+    `outside`, the output folder.
+    """
+    found = Found()
+    seen: set[str] = set()
+    barrier = os.path.realpath(outside) if outside else None
+    for name in given:
+        walk = _walk(name, suffixes, barrier, found) if os.path.isdir(name) else iter([name])
+        for path in walk:
+            key = os.path.realpath(path)
+            if key in seen:
+                continue
+            seen.add(key)
+            base = name if os.path.isdir(name) else os.path.dirname(name)
+            found.sources.append(Source(path, os.path.relpath(path, base or ".")))
+    return found
+
+
+def _walk(
+    folder: str, suffixes: frozenset[str], barrier: str | None, found: Found
+) -> Iterator[str]:
+    for here, folders, files in os.walk(folder, followlinks=False):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.realpath(os.path.join(here, name)) != barrier
+        )
+        for name in sorted(files):
+            if name.startswith("."):
+                continue
+            if suffix_of(name) in suffixes:
+                yield os.path.join(here, name)
+            else:
+                found.other_suffixes[suffix_of(name) or "no suffix"] += 1
+
+
+def nothing_found(given: Sequence[str], found: Found, wanted: str) -> NothingToDoError:
+    """The sentence for an empty run: what was looked at, and why nothing of it was taken."""
+    where = ", ".join(display_path(name) for name in given)
+    if found.other_suffixes:
+        seen = ", ".join(f"{n} {suffix}" for suffix, n in found.other_suffixes.most_common(6))
+        return NothingToDoError(f"{where}: holds no {wanted} files, only {seen}")
+    return NothingToDoError(f"{where}: holds no {wanted} files")
+
+
+def plan_outputs(sources: Sequence[Source], suffix: str) -> list[str]:
+    """The output of each source, relative to the output folder: the tree mirrored, `suffix` added.
+
+    Inputs that differ only in their suffix (IMG_1.NEF beside IMG_1.DNG) keep it: IMG_1.NEF.png.
+    Inputs that would still share an output (from two SRC folders, or names that differ only in
+    case, which some file systems do not keep apart) are refused: OutputError names two of them.
+    """
+    plain = [os.path.splitext(source.relative)[0] for source in sources]  # noqa: PTH122
+    shared = Counter(_folded(stem) for stem in plain)
+    outputs = [
+        (source.relative if shared[_folded(stem)] > 1 else stem) + suffix
+        for source, stem in zip(sources, plain, strict=True)
+    ]
+    owners: dict[str, list[str]] = defaultdict(list)
+    for source, output in zip(sources, outputs, strict=True):
+        owners[_folded(output)].append(source.path)
+    for output, paths in owners.items():
+        if len(paths) > 1:
+            raise OutputError(
+                f"{display_path(paths[0])} and {display_path(paths[1])} would both be written to "
+                f"{display_path(output)}; run them separately, each with its own -o"
+            )
+    return outputs
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

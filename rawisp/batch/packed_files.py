@@ -1,0 +1,174 @@
+"""Reading back what `rawisp pack` wrote, with the facts that its manifest or TIFF tag kept."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rawisp import geometry, packing
+from rawisp.batch.inputs import suffix_of
+from rawisp.batch.manifest import FILE_NAME, read_manifest
+from rawisp.color import InputColor
+from rawisp.errors import (
+    CorruptFileError,
+    InputError,
+    InvalidArrayError,
+    UnreadableFileError,
+)
+
+PACKED_SUFFIXES = frozenset({".npy", ".tif", ".tiff"})
+
+
+def is_packed(path: str) -> bool:
+    """Whether `path` is read as a packed file; a .tif or .tiff only if rawisp wrote it."""
+    suffix = suffix_of(path)
+    if suffix == ".npy":
+        return True
+    return suffix in PACKED_SUFFIXES and _tiff_facts(path) is not None
+
+
+class PackedRecords:
+    """Finds the manifest entry of a packed .npy file, in the folders above it; reads each once."""
+
+    def __init__(self) -> None:
+        self._manifests: dict[str, dict[str, dict[str, Any]]] = {}
+
+    def lookup(self, path: str) -> dict[str, Any] | None:
+        """The entry, or None when no manifest above `path` mentions it."""
+        folder = os.path.dirname(os.path.abspath(path))
+        while True:
+            candidate = os.path.join(folder, FILE_NAME)
+            if candidate not in self._manifests:
+                self._manifests[candidate] = read_manifest(candidate)
+            entry = self._manifests[candidate].get(os.path.relpath(path, folder))
+            if entry is not None:
+                return entry
+            parent = os.path.dirname(folder)
+            if parent == folder:
+                return None
+            folder = parent
+
+
+def read_packed(
+    path: str, record: dict[str, Any] | None, color: InputColor, orient: str
+) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+    """(planar float32 (3, h, w), facts with the affine so far), turned as `orient` asks.
+
+    `record` is the manifest's entry for an .npy; a TIFF brings its own. Without one the array is
+    taken as it is: of the wanted colour, sensor orientation. InputError when it cannot be used.
+    """
+    stored = _load(path)
+    record = record or _tiff_facts(path)
+    try:
+        packed = packing.decode_packed(stored)
+    except InvalidArrayError as error:
+        raise CorruptFileError(path, f"is no packed image ({error})") from None
+    if packed.ndim != 3 or packed.shape[2] != 3 or min(packed.shape) < 1:
+        raise CorruptFileError(
+            path, f"is no packed image: its shape is {stored.shape}, not (H, W, 3)"
+        )
+    if not np.isfinite(packed).all():
+        raise CorruptFileError(path, "holds NaN or infinite values", "pack the RAW file again")
+    facts = _facts(path, record, packed.shape[1], packed.shape[0], color)
+    planar: npt.NDArray[np.generic] = np.moveaxis(packed, -1, 0)
+    planar, affine = _turned(planar, facts, orient)
+    facts["affine"] = affine.rows()
+    return np.ascontiguousarray(planar, dtype=np.float32), facts
+
+
+def _load(path: str) -> npt.NDArray[np.generic]:
+    try:
+        if suffix_of(path) == ".npy":
+            with open(path, "rb") as file:
+                array: npt.NDArray[np.generic] = np.load(file, allow_pickle=False)
+            return array
+        import tifffile
+
+        with open(path, "rb") as file:
+            return np.asarray(tifffile.imread(file))
+    except FileNotFoundError:
+        raise UnreadableFileError(path, "does not exist") from None
+    except InputError:
+        raise
+    except Exception as error:
+        raise CorruptFileError(
+            path,
+            f"is damaged or no packed image ({type(error).__name__})",
+            "pack the RAW file again",
+        ) from None
+
+
+def _tiff_facts(path: str) -> dict[str, Any] | None:
+    if suffix_of(path) == ".npy":
+        return None
+    import tifffile
+
+    try:
+        with open(path, "rb") as file, tifffile.TiffFile(file) as tiff:
+            facts = json.loads(tiff.pages.first.tags.valueof(270) or "")
+    except Exception:  # any other TIFF, or none
+        return None
+    return facts if isinstance(facts, dict) and "affine" in facts else None
+
+
+def _facts(
+    path: str, record: dict[str, Any] | None, width: int, height: int, color: InputColor
+) -> dict[str, Any]:
+    if record is None:
+        visible = (2 * width, 2 * height)
+        frames = geometry.sensor_frames(
+            raw_size=visible,
+            visible_origin=(0, 0),
+            visible_size=visible,
+            crop_origin=None,
+            crop_size=None,
+            flip=0,
+        )
+        frames["packed"] = geometry.Frame(
+            "packed", width, height, geometry.Affine.scaling(2.0, 2.0)
+        )
+        return {
+            "flip_libraw": 0,
+            "packed_orient": "sensor",
+            "frames": {
+                f.name: {"width": f.width, "height": f.height, "to_visible": f.to_visible.rows()}
+                for f in frames.values()
+            },
+            "visible_size": list(visible),
+            "affine": geometry.Affine.scaling(0.5, 0.5).rows(),
+            "warnings": [f"no manifest knows this file; taken as {color}, sensor orientation"],
+        }
+    settings = record["settings"]
+    if settings["color"] != color:
+        raise CorruptFileError(
+            path,
+            f"was packed with --color {settings['color']}, the checkpoint needs {color}",
+            f"pack the RAW files again with --color {color}",
+        )
+    if record["output_size"] != [width, height]:
+        raise CorruptFileError(
+            path,
+            f"is {width}x{height}, its manifest says {record['output_size']}",
+            "pack the RAW file again",
+        )
+    dropped = ("source", "output", "status", "reason", "seconds", "settings", "version")
+    facts = {key: value for key, value in record.items() if key not in dropped}
+    return {**facts, "packed_orient": settings["orient"], "packed_from": record.get("source")}
+
+
+def _turned(
+    planar: npt.NDArray[np.generic], facts: dict[str, Any], orient: str
+) -> tuple[npt.NDArray[np.generic], geometry.Affine]:
+    affine = geometry.Affine.from_rows(facts["affine"])
+    was = facts.pop("packed_orient")
+    flip = int(facts["flip_libraw"])
+    if was == orient or flip == 0:
+        return planar, affine
+    if was == "upright":
+        flip = geometry.inverse_flip(flip)
+    turn = geometry.flip_affine(flip, planar.shape[2], planar.shape[1])
+    return geometry.flip_array(planar, flip), affine.then(turn)

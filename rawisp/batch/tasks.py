@@ -1,0 +1,263 @@
+"""What workers do to one file: the steps of `info`, `pack` and `enhance`, and their settings."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from rawisp import geometry, packing
+from rawisp.batch import packed_files, writer
+from rawisp.batch.worker import Payload, Step
+from rawisp.color import InputColor
+from rawisp.raw import DEFAULT_MAX_MEGAPIXELS, Overrides, RawFrame, open_raw
+from rawisp.resize import shrink
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """How RAW files are read: the pixel limit, and levels and matrix to use instead of the file's."""
+
+    max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+    overrides: Overrides = field(default_factory=Overrides)
+
+    def record(self) -> dict[str, Any]:
+        """What changes the result, for the manifest."""
+        o = self.overrides
+        return {
+            "matrix": None if o.matrix is None else np.asarray(o.matrix).tolist(),
+            "black": None if o.black is None else list(o.black),
+            "white": None if o.white is None else list(o.white),
+        }
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """The options of `rawisp pack`; see its help."""
+
+    format: Literal["npy", "tiff"] = "npy"
+    dtype: Literal["float32", "float16", "uint16"] = "float32"
+    color: InputColor = "xyz"
+    orient: Literal["sensor", "upright"] = "sensor"
+    read: ReadSettings = field(default_factory=ReadSettings)
+
+    def record(self) -> dict[str, Any]:
+        """What changes the result, for the manifest."""
+        values = {"format": self.format, "dtype": self.dtype, "color": self.color}
+        return {"verb": "pack", **values, "orient": self.orient, **self.read.record()}
+
+
+@dataclass(frozen=True)
+class EnhanceSettings:
+    """The options of `rawisp enhance`; see its help. fit: "checkpoint" asks the checkpoint."""
+
+    checkpoint: str = "classic"
+    device: str = "auto"
+    format: Literal["png", "jpg", "tiff"] = "png"
+    fit: geometry.Fit | None | Literal["checkpoint"] = "checkpoint"
+    orient: Literal["upright", "sensor"] = "upright"
+    input_color: InputColor | None = None
+    annotation_frame: str = "auto"
+    read: ReadSettings = field(default_factory=ReadSettings)
+
+
+class _Reader:
+    """Opens RAW files one after the other, in a buffer it keeps: fresh memory costs page faults."""
+
+    def __init__(self, settings: ReadSettings) -> None:
+        self._settings = settings
+        self._scratch = bytearray()
+
+    def open(self, path: str) -> RawFrame:
+        return open_raw(
+            path,
+            max_megapixels=self._settings.max_megapixels,
+            overrides=self._settings.overrides,
+            scratch=self._scratch,
+        )
+
+
+def warm_up_kernels() -> None:
+    """Compiles the kernels, or loads them; one process at a time when they are not cached yet.
+
+    Concurrent writers of Numba's cache have crashed (numba issue 4807).
+    """
+    from rawisp.batch.lock import waiting_lock
+    from rawisp.kernels import jit
+
+    def run() -> None:
+        mosaic = np.zeros((8, 8), np.uint16)
+        for layout in ("chw", "hwc"):
+            packed = packing.pack_bayer(
+                mosaic, pattern="RGGB", black=0, white=1, matrix=None, layout=layout, threads=1
+            )
+            if layout == "chw":
+                shrink(packed, 3, 3)
+
+    if jit.CACHE_FOLDER is None:
+        run()
+        return
+    done = jit.CACHE_FOLDER / "warm"
+    if done.exists():
+        run()
+        return
+    with waiting_lock(str(jit.CACHE_FOLDER / "lock")):
+        run()
+        done.touch()
+
+
+@dataclass(frozen=True)
+class InfoToolbox:
+    """`info`: facts and sample statistics of one file."""
+
+    read: ReadSettings
+
+    def open(self) -> dict[str, Step]:
+        reader = _Reader(self.read)
+
+        def info(payload: Payload) -> Payload:
+            frame = reader.open(payload["source"])
+            return {**frame.facts(), "samples": frame.sample_statistics()}
+
+        return {"info": info}
+
+
+@dataclass(frozen=True)
+class PackToolbox:
+    """`pack`: RAW to one packed file."""
+
+    settings: PackSettings
+
+    def open(self) -> dict[str, Step]:
+        warm_up_kernels()
+        reader = _Reader(self.settings.read)
+        kept: dict[tuple[int, ...], packing.Packed] = {}
+
+        def pack(payload: Payload) -> Payload:
+            frame = reader.open(payload["source"])
+            width, height = frame.visible_size
+            shape = (height // 2, width // 2, 3)
+            if shape not in kept:
+                kept.clear()
+                kept[shape] = np.empty(shape, np.float32)
+            packed = frame.pack(
+                self.settings.color, orient=self.settings.orient, out=kept[shape], threads=1
+            )
+            record = self._record(frame)
+            stored = packing.encode_packed(packed, self.settings.dtype)
+            if self.settings.format == "tiff":
+                writer.write_packed_tiff(payload["output_path"], stored, record)
+            else:
+                writer.write_npy(payload["output_path"], stored)
+            return record
+
+        return {"pack": pack}
+
+    def _record(self, frame: RawFrame) -> dict[str, Any]:
+        flip = frame.flip if self.settings.orient == "upright" else 0
+        affine, size = geometry.packed_affine(frame.visible_size, flip=flip)
+        record = {**frame.facts(), **_placement(frame.visible_size, affine, size)}
+        record["settings"] = self.settings.record()
+        if self.settings.dtype == "uint16":
+            record["sample_scale"] = packing.UINT16_SCALE
+            record["sample_offset"] = packing.UINT16_OFFSET
+        return record
+
+
+@dataclass
+class EnhanceToolbox:
+    """`enhance`, the processor's part: `decode` before the ISP, `write` after it."""
+
+    settings: EnhanceSettings
+    color: InputColor
+    fit: geometry.Fit | None
+
+    def open(self) -> dict[str, Step]:
+        warm_up_kernels()
+        self._reader = _Reader(self.settings.read)
+        return {"decode": self._decode, "write": self._write}
+
+    def _decode(self, payload: Payload) -> Payload:
+        """RAW or packed file to a planar image of final size and orientation in the spool."""
+        if packed_files.is_packed(payload["source"]):
+            planar, record = packed_files.read_packed(
+                payload["source"], payload.get("packed_record"), self.color, self.settings.orient
+            )
+        else:
+            planar, record = self._from_raw(payload)
+        before = (planar.shape[2], planar.shape[1])
+        width, height = geometry.fit_size(*before, self.fit)
+        affine = geometry.Affine.from_rows(record["affine"])
+        affine = affine.then(geometry.resize_affine(before, (width, height)))
+        record |= _placement(tuple(record["visible_size"]), affine, (width, height))
+        check_annotation_frame(payload, record)
+        writer.write_npy(payload["spool_linear"], shrink(planar, height, width))
+        return {**payload, "record": record}
+
+    def _from_raw(self, payload: Payload) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+        frame = self._reader.open(payload["source"])
+        upright = self.settings.orient == "upright"
+        planar = frame.pack(self.color, orient=self.settings.orient, layout="chw", threads=1)
+        affine, size = geometry.packed_affine(
+            frame.visible_size, flip=frame.flip if upright else 0
+        )
+        return planar, {**frame.facts(), **_placement(frame.visible_size, affine, size)}
+
+    def _write(self, payload: Payload) -> Payload:
+        image = np.load(payload["spool_image"])
+        writer.write_image(payload["output_path"], image, self.settings.format)
+        os.unlink(payload["spool_image"])  # noqa: PTH108
+        return dict(payload["record"])
+
+
+@dataclass(frozen=True)
+class ModelToolbox:
+    """`enhance`, the ISP's part: the one process that imports torch."""
+
+    checkpoint: str
+    device: str
+    input_color: InputColor | None
+
+    def open(self) -> dict[str, Step]:
+        from rawisp.checkpoint import load_isp
+
+        isp = load_isp(self.checkpoint, device=self.device, input_color=self.input_color)
+
+        def render(payload: Payload) -> Payload:
+            linear = np.load(payload["spool_linear"])
+            writer.write_npy(payload["spool_image"], isp.render(linear))
+            os.unlink(payload["spool_linear"])  # noqa: PTH108
+            record = {**payload["record"], "device": str(isp.device)}
+            return {**payload, "record": record}
+
+        return {"render": render}
+
+
+def check_annotation_frame(payload: Payload, record: dict[str, Any]) -> geometry.Frame | None:
+    """The frame that this input's annotations were drawn on; FrameMismatchError when unclear."""
+    entry = payload.get("annotation")
+    if entry is None:
+        return None
+    frames = {
+        name: geometry.Frame(
+            name, f["width"], f["height"], geometry.Affine.from_rows(f["to_visible"])
+        )
+        for name, f in record["frames"].items()
+    }
+    source, width, height = payload["source"], entry["width"], entry["height"]
+    if entry["frame"] == "auto":
+        return geometry.annotation_frame(source, frames, width, height)
+    return geometry.named_frame(source, frames, entry["frame"], width, height)
+
+
+def _placement(
+    visible: tuple[int, ...], affine: geometry.Affine, size: tuple[int, int]
+) -> dict[str, Any]:
+    return {
+        "visible_size": list(visible),
+        "output_size": list(size),
+        "affine": affine.rows(),
+    }

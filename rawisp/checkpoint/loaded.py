@@ -1,0 +1,113 @@
+"""A checkpoint ready to run: checks what goes in, and never trusts what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rawisp.checkpoint.metadata import CheckpointMetadata
+from rawisp.errors import CheckpointError, InvalidArrayError, ProcessingError, display_path
+from rawisp.geometry import Fit, fit_size
+from rawisp.resize import shrink
+
+# Sizes of the trial runs: one round, one odd and not square.
+_WARM_UP_SIZES = ((64, 64), (67, 93))
+
+
+@dataclass(frozen=True)
+class LoadedIsp:
+    """An ISP on a device, with what it expects.
+
+    Call it on a packed image; `metadata` says which colour space and size it was trained on.
+    """
+
+    run: Callable[[torch.Tensor], torch.Tensor]
+    metadata: CheckpointMetadata
+    path: str
+    sha256: str
+    device: torch.device
+
+    def __call__(
+        self,
+        image: npt.NDArray[np.floating],
+        *,
+        fit: Fit | None | Literal["checkpoint"] = "checkpoint",
+    ) -> npt.NDArray[np.uint8]:
+        """Renders a packed image, float (H, W, 3), to uint8 RGB (h, w, 3).
+
+        `image` is what `RawFrame.pack(color=isp.metadata.input_color)` returns. fit: scale it down
+        first, antialiased, to within (long, short) pixels; by default as the checkpoint was
+        trained, None for full size. Raises InvalidArrayError for a wrong array, ProcessingError when
+        the checkpoint returns something that is no image.
+        """
+        array = np.asarray(image)
+        if array.ndim != 3 or array.shape[2] != 3 or not np.issubdtype(array.dtype, np.floating):
+            raise InvalidArrayError(
+                f"an ISP takes float (H, W, 3), not {array.dtype} {array.shape}; "
+                "use RawFrame.pack()"
+            )
+        planar = np.ascontiguousarray(np.moveaxis(array, -1, 0), dtype=np.float32)
+        limits = self.metadata.fit if fit == "checkpoint" else fit
+        width, height = fit_size(planar.shape[2], planar.shape[1], limits)
+        return self.render(shrink(planar, height, width))
+
+    def render(self, planar: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+        """uint8 (H, W, 3) from float32 (3, H, W), at its own size.
+
+        0..1 becomes 0..255, rounded half up; what lies outside is cut, never wrapped.
+        """
+        if not np.isfinite(planar).all():
+            raise ProcessingError(self.path, "was given an image with NaN or infinite values")
+        with torch.inference_mode():
+            x = torch.from_numpy(planar).unsqueeze(0).to(self.device)
+            y = self._checked(self._run(x), x)
+            levels = (y.float().clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8)
+            return levels[0].permute(1, 2, 0).contiguous().cpu().numpy()
+
+    def warm_up(self) -> None:
+        """Trial runs on two sizes; CheckpointError when the module is no ISP."""
+        for height, width in _WARM_UP_SIZES:
+            ramp = torch.linspace(0.0, 0.05, 3 * height * width, device=self.device)
+            with torch.inference_mode():
+                try:
+                    self._checked(
+                        self._run(ramp.view(1, 3, height, width)), ramp.view(1, 3, height, width)
+                    )
+                except ProcessingError as error:
+                    raise CheckpointError(
+                        f"{display_path(self.path)}: on a trial image of {width}x{height} it "
+                        f"{error.problem}; it is no ISP that rawisp can use"
+                    ) from None
+
+    def _run(self, x: torch.Tensor) -> torch.Tensor:
+        try:
+            return self.run(x)
+        except Exception as error:  # whatever a foreign module raises
+            lines = [line for line in str(error).strip().splitlines() if line.strip()]
+            reason = (lines[-1] if lines else type(error).__name__)[:200]
+            if "out of memory" in str(error).lower() or isinstance(error, MemoryError):
+                size = f"{x.shape[3]}x{x.shape[2]}"
+                raise ProcessingError(
+                    self.path,
+                    f"ran out of memory on {size}",
+                    "scale down with --fit, or use --device cpu",
+                ) from None
+            raise ProcessingError(self.path, f"failed ({reason})") from None
+
+    def _checked(self, y: object, x: torch.Tensor) -> torch.Tensor:
+        if not isinstance(y, torch.Tensor):
+            raise ProcessingError(self.path, f"returned {type(y).__name__}, not a tensor")
+        if y.shape != x.shape:
+            raise ProcessingError(
+                self.path, f"returned shape {tuple(y.shape)} for an input of {tuple(x.shape)}"
+            )
+        if not y.is_floating_point():
+            raise ProcessingError(self.path, f"returned {y.dtype}, not floating point")
+        if not bool(torch.isfinite(y).all()):
+            raise ProcessingError(self.path, "returned NaN or infinite values")
+        return y

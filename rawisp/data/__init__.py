@@ -1,0 +1,1 @@
+"""Annotated data: reading annotations, moving boxes along with images."""

@@ -1,0 +1,177 @@
+"""The five learnable stages (colour matrix, desaturation, tone curve, gamma, sharpening).
+
+After datarax's differentiable ISP (37 parameters, in this order), with the start values and
+parametrisations that make its defects impossible: the tone curve is a cumulative softmax (exactly
+the identity at zero logits, monotone, from 0 to 1), the blur kernel a softmax (sums to one), and
+values are cut only at the end. In front stand an exposure and white balance: three learned log
+gains (40 parameters), and optionally a per-image part found from statistics of a thumbnail.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rawisp.color import LINEAR_SRGB_FROM_XYZ
+from rawisp.isp.base import Isp
+
+# BT.709 luma of linear sRGB.
+LUMA = (0.2126, 0.7152, 0.0722)
+# The thumbnail that statistics are taken from: cells, so aspect is not kept.
+THUMBNAIL = 64
+
+
+@dataclass(frozen=True)
+class StagedConfig:
+    """The start of a staged ISP.
+
+    input_color: "xyz" starts the colour matrix at XYZ to linear sRGB, "camera" at the identity.
+    exposure_percentile, exposure_target: the luma percentile of the thumbnail that is brought to
+    the target, 0 for no automatic exposure; exposure_limit bounds the gain. grey_world: whether
+    the mid-tones are made neutral; balance_limit bounds the gains. saturation: 1 keeps colours,
+    above 1 strengthens them. gamma: exponent of the output. shoulder: the level above which
+    highlights roll off softly towards 1 (1.0: none). sharpening: strength, 0 to 1.
+    """
+
+    input_color: str = "xyz"
+    exposure_percentile: float = 0.0
+    exposure_target: float = 0.18
+    exposure_limit: float = 512.0
+    grey_world: bool = False
+    balance_limit: float = 3.0
+    saturation: float = 1.0
+    gamma: float = 1 / 2.2
+    shoulder: float = 1.0
+    sharpening: float = 0.0
+
+
+class StagedIsp(Isp):
+    """Five stages with learnable parameters, behind exposure and white balance.
+
+    Input: linear, 0 black and 1 the sensor's white level, in the colour space of the config.
+    Output: sRGB-like encoded RGB. Any height and width from 3 up; images of a batch do not
+    influence each other.
+    """
+
+    def __init__(self, config: StagedConfig | None = None) -> None:
+        super().__init__()
+        config = config or StagedConfig()
+        self.exposure_percentile = config.exposure_percentile
+        self.exposure_target = config.exposure_target
+        self.exposure_limit = config.exposure_limit
+        self.grey_world = config.grey_world
+        self.balance_limit = config.balance_limit
+        self.shoulder = config.shoulder
+        self.thumbnail = THUMBNAIL  # TorchScript sees attributes, not globals
+        start = LINEAR_SRGB_FROM_XYZ if config.input_color == "xyz" else torch.eye(3).numpy()
+        self.log_gain = nn.Parameter(torch.zeros(3))
+        self.color_matrix = nn.Parameter(torch.tensor(start, dtype=torch.float32))
+        self.desaturation = nn.Parameter(torch.tensor([1.0 - config.saturation]))
+        self.tone_logits = nn.Parameter(torch.zeros(16))
+        self.log_gamma = nn.Parameter(torch.tensor([math.log(config.gamma)]))
+        self.sharpening = nn.Parameter(torch.tensor([config.sharpening]))
+        binomial = torch.tensor([1.0, 2.0, 1.0, 2.0, 4.0, 2.0, 1.0, 2.0, 1.0])
+        self.blur_logits = nn.Parameter(binomial.log())
+        self.register_buffer("luma", torch.tensor(LUMA))
+
+    def predict(self, x: Tensor) -> dict[str, Tensor]:
+        """{"gain": (B, 3)}: exposure times white balance, in linear RGB after the colour matrix."""
+        gain = torch.exp(self.log_gain).unsqueeze(0).repeat(x.shape[0], 1)
+        if self.exposure_percentile > 0.0 or self.grey_world:
+            thumbnail = functional.adaptive_avg_pool2d(x.float(), [self.thumbnail, self.thumbnail])
+            cells = torch.einsum("ij,bjn->bin", self.color_matrix.float(), thumbnail.flatten(2))
+            if self.grey_world:
+                gain = gain * self._neutralising_gain(cells)
+            if self.exposure_percentile > 0.0:
+                gain = gain * self._exposure_gain(cells * gain.unsqueeze(2))
+        return {"gain": gain}
+
+    def _luma(self, rgb: Tensor) -> Tensor:
+        """(B, n) from (B, 3, n)."""
+        return (rgb * self.luma.view(1, 3, 1)).sum(dim=1)
+
+    def _neutralising_gain(self, cells: Tensor) -> Tensor:
+        """Grey world over the mid-tones: lamps and sheer black say little of the scene's light.
+
+        (B, 3) from (B, 3, n); the gains keep the mid-tones' luma.
+        """
+        luma = self._luma(cells)
+        count = luma.shape[1]
+        ordered = luma.sort(dim=1)[0]
+        low = ordered[:, int(0.25 * (count - 1))].unsqueeze(1)
+        high = ordered[:, int(0.95 * (count - 1))].unsqueeze(1)
+        chosen = ((luma >= low) & (luma <= high)).to(cells.dtype).unsqueeze(1)
+        mean = (cells * chosen).sum(dim=2) / chosen.sum(dim=2)
+        floor = 1e-6
+        neutral = (mean * self.luma.unsqueeze(0)).sum(dim=1, keepdim=True).clamp(min=floor)
+        gain = neutral / mean.clamp(min=floor)
+        return gain.clamp(1.0 / self.balance_limit, self.balance_limit)
+
+    def _exposure_gain(self, cells: Tensor) -> Tensor:
+        """(B, 1): what brings the percentile of the luma to the target."""
+        ordered = self._luma(cells).sort(dim=1)[0]
+        at = int(round(self.exposure_percentile * (ordered.shape[1] - 1)))
+        level = ordered[:, at : at + 1].clamp(min=1e-6)
+        return (self.exposure_target / level).clamp(1.0 / self.exposure_limit, self.exposure_limit)
+
+    def apply(self, x: Tensor, parameters: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
+        """Gain, colour matrix, desaturation, tone, gamma, sharpening, in this order.
+
+        The gain belongs to RGB, so it is folded into the rows of the colour matrix.
+        """
+        matrix = parameters["gain"].unsqueeze(2) * self.color_matrix.unsqueeze(0)
+        y = torch.einsum("bij,bjhw->bihw", matrix, x)
+        grey = y.mean(dim=1, keepdim=True)
+        y = y + self.desaturation * (grey - y)
+        y = self._tone(self._roll_off(y))
+        y = y.clamp(min=1e-4) ** torch.exp(self.log_gamma)
+        return self._sharpen(y)
+
+    def _roll_off(self, y: Tensor) -> Tensor:
+        """Into [0, 1]: the identity up to the shoulder, then an exponential approach to 1."""
+        y = y.clamp(min=0.0)
+        if self.shoulder >= 1.0:
+            return y.clamp(max=1.0)
+        room = 1.0 - self.shoulder
+        over = (y - self.shoulder).clamp(min=0.0)
+        return torch.where(y > self.shoulder, 1.0 - room * torch.exp(-over / room), y)
+
+    def _tone(self, y: Tensor) -> Tensor:
+        """Piecewise linear through (k / 16, v_k), v the cumulative softmax of 16 logits, v_0 = 0."""
+        steps = torch.softmax(self.tone_logits, dim=0)
+        knots = functional.pad(torch.cumsum(steps, dim=0), [1, 0])
+        position = y * 16.0
+        index = position.detach().floor().clamp(0.0, 15.0).long()
+        return knots[index] + (position - index.to(y.dtype)) * steps[index]
+
+    def _sharpen(self, y: Tensor) -> Tensor:
+        """y + strength (y - blur(y)), the blur with edge padding; skipped at strength zero."""
+        if not self.training and bool(self.sharpening == 0.0):
+            return y
+        kernel = torch.softmax(self.blur_logits, dim=0).view(1, 1, 3, 3).repeat(3, 1, 1, 1)
+        padded = functional.pad(y, [1, 1, 1, 1], mode="replicate")
+        return y + self.sharpening * (y - functional.conv2d(padded, kernel, groups=3))
+
+
+# What ships as `classic`: a plain automatic rendering with parameters set by hand.
+CLASSIC = StagedConfig(
+    input_color="xyz",
+    exposure_percentile=0.75,
+    exposure_target=0.20,
+    exposure_limit=256.0,
+    grey_world=True,
+    balance_limit=2.5,
+    saturation=1.15,
+    gamma=1 / 2.2,
+    shoulder=0.6,
+    sharpening=0.0,
+)
+
+
+def classic_config() -> dict[str, object]:
+    """The hand-set parameters of `classic`, as JSON values for its metadata."""
+    return asdict(CLASSIC)

@@ -1,0 +1,14 @@
+"""Reading a camera RAW file: `open_raw(path)` gives a `RawFrame`, or one of rawisp's errors."""
+
+from rawisp.raw.formats import RAW_SUFFIXES
+from rawisp.raw.frame import Exposure, RawFrame
+from rawisp.raw.reader import DEFAULT_MAX_MEGAPIXELS, Overrides, open_raw
+
+__all__ = [
+    "DEFAULT_MAX_MEGAPIXELS",
+    "RAW_SUFFIXES",
+    "Exposure",
+    "Overrides",
+    "RawFrame",
+    "open_raw",
+]

@@ -1,0 +1,353 @@
+"""The only file that knows rawpy: opens a RAW file, checks it, copies what matters.
+
+Order matters here. The header is checked before LibRaw sees the file, the size after LibRaw has
+read the header and before it decodes, and everything is copied before the file is closed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from rawisp import color as colors
+from rawisp import geometry, packing
+from rawisp.errors import (
+    CorruptFileError,
+    InputError,
+    TooLargeError,
+    UnreadableFileError,
+    UnsupportedRawError,
+)
+from rawisp.raw import formats
+from rawisp.raw.frame import Exposure, RawFrame
+from rawisp.raw.tags import PHOTOMETRIC_LINEAR_RAW, Tags, read_tags
+
+DEFAULT_MAX_MEGAPIXELS = 200.0
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """Facts a user knows better than the file; None keeps the file's.
+
+    matrix: (3, 3) XYZ to camera. black, white: one level, or four by colour index R, G1, B, G2.
+    """
+
+    matrix: colors.Matrix | None = None
+    black: tuple[float, ...] | None = None
+    white: tuple[float, ...] | None = None
+
+
+def open_raw(
+    path: str | bytes | os.PathLike[str],
+    *,
+    max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
+    overrides: Overrides | None = None,
+    scratch: bytearray | None = None,
+) -> RawFrame:
+    """Decodes one camera RAW file.
+
+    Parameters
+    ----------
+    path : any path the file system accepts, including names that are no UTF-8.
+    max_megapixels : refuse larger files after their header is read, before they are decoded.
+    overrides : matrix and levels to use instead of the file's.
+    scratch : a buffer that a caller who opens many files keeps, to save page faults; the returned
+        frame's mosaic then lives in it and is valid until the next call.
+
+    Raises
+    ------
+    InputError
+        Or one of its children; the message names the file, what is wrong and what to do.
+    """
+    name = os.fsdecode(path)
+    try:
+        with _open_file(name) as file:
+            return _decode(name, file, max_megapixels, overrides or Overrides(), scratch)
+    except OSError as error:
+        raise UnreadableFileError(name, f"cannot be read ({error.strerror or error})") from None
+
+
+def _open_file(name: str) -> BinaryIO:
+    try:
+        mode = Path(name).stat().st_mode
+    except FileNotFoundError:
+        raise UnreadableFileError(name, "does not exist") from None
+    except ValueError:
+        raise UnreadableFileError(name, "is no valid path") from None
+    if stat.S_ISDIR(mode):
+        raise UnreadableFileError(name, "is a folder, not a file")
+    if not stat.S_ISREG(mode):
+        raise UnreadableFileError(name, "is no regular file (a pipe, device or socket)")
+    return open(name, "rb")
+
+
+def _decode(
+    name: str,
+    file: BinaryIO,
+    max_megapixels: float,
+    overrides: Overrides,
+    scratch: bytearray | None,
+) -> RawFrame:
+    header = file.read(formats.HEADER_BYTES)
+    if not header:
+        raise CorruptFileError(name, "is empty", "copy it again from the card")
+    if not formats.has_known_header(header):
+        raise CorruptFileError(name, *formats.describe_header(header))
+    tags = read_tags(file)
+    file.seek(0)
+    import rawpy
+
+    with rawpy.RawPy() as raw:
+        try:
+            raw.open_buffer(file)
+            _check_size(name, raw.sizes, max_megapixels)
+            raw.unpack()
+            return _frame(name, raw, tags, overrides, scratch)
+        except InputError:
+            raise
+        except MemoryError:
+            raise TooLargeError(name, "does not fit into memory") from None
+        except Exception as error:  # LibRaw's own, and rawpy's NotImplementedError and others
+            raise _translated(name, error, tags) from None
+
+
+def _translated(name: str, error: Exception, tags: Tags) -> InputError:
+    """LibRaw's exception as one of ours. Its text is no diagnosis, so both readings are given."""
+    import rawpy
+
+    text = error.args[0] if error.args else ""
+    text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    camera = f"{tags.make} {tags.model}".strip() or "unknown camera"
+    if isinstance(error, rawpy.LibRawFileUnsupportedError):
+        return CorruptFileError(
+            name,
+            f"LibRaw cannot identify it as RAW ({camera})",
+            "it is damaged, or in a compression that LibRaw does not read yet (Nikon High "
+            "Efficiency, Sony ARW 6): convert it with Adobe DNG Converter",
+        )
+    if isinstance(error, rawpy.LibRawTooBigError):
+        return TooLargeError(name, "is larger than LibRaw accepts")
+    if isinstance(error, rawpy.LibRawUnsufficientMemoryError):
+        return TooLargeError(name, "does not fit into memory")
+    if isinstance(error, rawpy.LibRawIOError | rawpy.LibRawDataError):
+        return CorruptFileError(
+            name,
+            f"is damaged or cut short (LibRaw: {text})",
+            "copy it again from the card",
+        )
+    return CorruptFileError(
+        name,
+        f"LibRaw cannot decode it ({type(error).__name__}: {text})",
+        "it is damaged, or of a kind that LibRaw does not read",
+    )
+
+
+def _check_size(name: str, sizes: Any, max_megapixels: float) -> None:
+    megapixels = sizes.raw_width * sizes.raw_height / 1e6
+    if megapixels > max_megapixels:
+        raise TooLargeError(
+            name,
+            f"declares {megapixels:.0f} megapixels ({sizes.raw_width}x{sizes.raw_height}), above "
+            f"the limit of {max_megapixels:g}",
+            "raise --max-megapixels if the file is to be trusted",
+        )
+
+
+def _frame(
+    name: str, raw: Any, tags: Tags, overrides: Overrides, scratch: bytearray | None
+) -> RawFrame:
+    pattern, index_of = _bayer_pattern(name, raw, tags)
+    sizes = raw.sizes
+    visible = raw.raw_image_visible
+    if min(visible.shape) < 2:
+        raise UnsupportedRawError(name, f"its visible area is only {sizes.width}x{sizes.height}")
+    mosaic = _copied(visible, scratch)
+    warnings = _damage(name, mosaic)
+    black, white, source = _levels(name, raw, index_of, overrides)
+    return RawFrame(
+        path=name,
+        mosaic=mosaic,
+        pattern=pattern,
+        black=black,
+        white=white,
+        levels_source=source,
+        matrix=_matrix(raw, tags, overrides),
+        white_balance=_balance(raw.camera_whitebalance, index_of),
+        daylight_balance=_balance(raw.daylight_whitebalance, index_of),
+        flip=int(sizes.flip),
+        frames=_frames(sizes, tags),
+        exposure=_exposure(raw, tags),
+        warnings=warnings,
+    )
+
+
+def _copied(visible: npt.NDArray[np.uint16], scratch: bytearray | None) -> npt.NDArray[np.uint16]:
+    """A C-contiguous copy; LibRaw's memory dies with the file. In `scratch` when one is given."""
+    if scratch is None:
+        return np.array(visible, dtype=np.uint16, order="C")
+    if len(scratch) < visible.size * 2:
+        scratch.extend(bytes(visible.size * 2 - len(scratch)))
+    mosaic = np.frombuffer(scratch, np.uint16, visible.size).reshape(visible.shape)
+    np.copyto(mosaic, visible)
+    return mosaic
+
+
+def _bayer_pattern(name: str, raw: Any, tags: Tags) -> tuple[str, list[int]]:
+    """(pattern at the visible area's own origin, LibRaw's colour index of R, G1, B, G2).
+
+    rawpy's raw_pattern belongs to the raw frame; margins may be odd, so the cell is read at the
+    visible origin. Cameras number their greens as they like, so the indices come along.
+    """
+    import rawpy
+
+    if raw.raw_type != rawpy.RawType.Flat:
+        what = (
+            "a linear (already demosaiced) DNG"
+            if tags.photometric == PHOTOMETRIC_LINEAR_RAW
+            else "not a mosaic but full-colour data (sRAW, Foveon or pixel shift)"
+        )
+        raise UnsupportedRawError(
+            name, f"is {what}", "pack needs the Bayer mosaic: use the camera's original RAW file"
+        )
+    cell = raw.raw_pattern
+    if cell is None or cell.shape == (1, 1):
+        raise UnsupportedRawError(
+            name, "is from a monochrome sensor", "there are no colours to pack"
+        )
+    if cell.shape == (6, 6):
+        raise UnsupportedRawError(
+            name, "has Fujifilm's X-Trans mosaic", "only 2x2 Bayer mosaics can be packed"
+        )
+    description = raw.color_desc.decode("ascii", "replace").strip("\0")
+    if cell.shape != (2, 2):
+        size = f"{cell.shape[0]}x{cell.shape[1]}"
+        raise UnsupportedRawError(
+            name, f"has a {size} colour filter array", "only 2x2 Bayer mosaics can be packed"
+        )
+    top, left = raw.sizes.top_margin, raw.sizes.left_margin
+    indices = [int(cell[(top + y) % 2, (left + x) % 2]) for y in (0, 1) for x in (0, 1)]
+    letters = "".join(description[i] if i < len(description) else "?" for i in indices)
+    if letters not in packing.PHASES:
+        raise UnsupportedRawError(
+            name,
+            f"has the colour filter array {letters}",
+            "only red, green, green, blue mosaics can be packed",
+        )
+    phase = packing.PHASES[letters]
+    return letters, [indices[phase.index(color)] for color in range(4)]
+
+
+def _damage(name: str, mosaic: npt.NDArray[np.uint16]) -> tuple[str, ...]:
+    """LibRaw decodes some damaged files without a word; a frame of one value is a sure sign."""
+    first = mosaic[0, 0]
+    if (mosaic[0] == first).all() and (mosaic == first).all():
+        if first == 0:
+            raise CorruptFileError(
+                name,
+                "decodes to nothing but zeros",
+                "it is damaged, or in a compression that LibRaw does not really read",
+            )
+        return (f"every sample is {int(first)}",)
+    bottom = mosaic[-(mosaic.shape[0] // 8 or 1) :]
+    if (bottom == bottom[0, 0]).all():
+        return ("the lowest eighth of the picture is one flat value: the file may be cut short",)
+    return ()
+
+
+def _levels(
+    name: str, raw: Any, index_of: list[int], overrides: Overrides
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], str]:
+    """Black and white by colour R, G1, B, G2, float64, and where they came from.
+
+    White is LibRaw's `white_level`, the clipping point; its per-channel linearity limits can lie
+    below it, so they are not used.
+    """
+    black = np.array([float(raw.black_level_per_channel[i]) for i in index_of])
+    white = np.full(4, float(raw.white_level))
+    source = "LibRaw"
+    if overrides.black is not None:
+        black, source = packing.levels(_single(overrides.black), "black"), "given"
+    if overrides.white is not None:
+        white, source = packing.levels(_single(overrides.white), "white"), "given"
+    if not (white > black).all():
+        raise CorruptFileError(
+            name,
+            f"its white level {white.tolist()} is not above its black level {black.tolist()}",
+            "give the true ones with --black and --white",
+        )
+    return black, white, source
+
+
+def _single(values: tuple[float, ...]) -> float | tuple[float, ...]:
+    return values[0] if len(values) == 1 else values
+
+
+def _matrix(raw: Any, tags: Tags, overrides: Overrides) -> colors.CameraMatrix | None:
+    """Given by the user, else LibRaw's camera table, else the DNG's own tags, else None."""
+    if overrides.matrix is not None:
+        return colors.CameraMatrix(np.asarray(overrides.matrix, dtype=np.float64), "given")
+    table = np.asarray(raw.rgb_xyz_matrix, dtype=np.float64)[:3]
+    if colors.usable(table):
+        # LibRaw keeps floats of table integers times 1e-4; rounding restores them.
+        return colors.CameraMatrix(np.round(table, 6), "LibRaw's table")
+    return tags.camera_matrix
+
+
+def _balance(values: list[float], index_of: list[int]) -> tuple[float, ...] | None:
+    """Multipliers by colour R, G1, B, G2; a zero second green takes the first's. None if absent."""
+    found = [float(values[i]) for i in index_of]
+    found[3] = found[3] or found[1]
+    return tuple(found) if all(np.isfinite(v) and v > 0 for v in found) else None
+
+
+def _frames(sizes: Any, tags: Tags) -> dict[str, geometry.Frame]:
+    """Frames by name. A DNG's own DefaultCrop beats LibRaw's, which can be a pixel off."""
+    origin = (sizes.left_margin, sizes.top_margin)
+    if tags.is_dng and tags.crop_origin and tags.crop_size:
+        crop_origin, crop_size = tags.crop_origin, tags.crop_size
+    else:
+        crop_origin = (sizes.crop_left_margin, sizes.crop_top_margin)
+        # Width and height together: LibRaw leaves both 0 where it found no crop.
+        crop_size = (sizes.crop_width, sizes.crop_height)
+    return geometry.sensor_frames(
+        raw_size=(sizes.raw_width, sizes.raw_height),
+        visible_origin=origin,
+        visible_size=(sizes.width, sizes.height),
+        crop_origin=crop_origin,
+        crop_size=crop_size,
+        flip=int(sizes.flip),
+    )
+
+
+def _exposure(raw: Any, tags: Tags) -> Exposure:
+    """rawpy's fields first, the file's tags where LibRaw says nothing (zero)."""
+    other, lens = raw.other, raw.lens
+
+    def known(value: float, tag: str) -> float | None:
+        stated = tags.exif.get(tag)
+        if stated == 0:  # the file says "unknown"; LibRaw turns that into 1 s and f/1
+            return None
+        return round(float(value), 9) if np.isfinite(value) and value > 0 else stated
+
+    captured = tags.captured_at
+    try:
+        moment = datetime.strptime(captured, "%Y:%m:%d %H:%M:%S")
+    except ValueError:
+        moment = other.timestamp
+    return Exposure(
+        iso=known(other.iso_speed, "ISOSpeedRatings"),
+        shutter_s=known(other.shutter_speed, "ExposureTime"),
+        aperture_f=known(other.aperture, "FNumber"),
+        focal_length_mm=known(other.focal_length, "FocalLength"),
+        make=tags.make,
+        model=tags.model,
+        lens=lens.model.strip(),
+        captured_at=moment.isoformat() if moment.year > 1970 else "",
+    )

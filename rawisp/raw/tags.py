@@ -1,0 +1,242 @@
+"""Facts that LibRaw hides: make, model, time, and a DNG's colour matrices and crop, from TIFF tags.
+
+tifffile parses the tags; this file finds the TIFF inside the container (ORF and RW2 are TIFFs
+with another magic number, RAF carries an EXIF JPEG, CR3 keeps TIFFs in boxes) and knows which
+tags matter. Reading tags never fails: what is missing or malformed is left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from rawisp.color import CameraMatrix, Matrix, nearest_to_d65
+
+MAKE, MODEL, ORIENTATION, DATE_TIME = 271, 272, 274, 306
+EXIF_IFD, DATE_TIME_ORIGINAL = 34665, 36867
+DNG_VERSION, UNIQUE_CAMERA_MODEL = 50706, 50708
+DEFAULT_CROP_ORIGIN, DEFAULT_CROP_SIZE, ACTIVE_AREA = 50719, 50720, 50829
+COLOR_MATRIX = (50721, 50722, 52531)
+CAMERA_CALIBRATION = (50723, 50724, 52530)
+CALIBRATION_ILLUMINANT = (50778, 50779, 52529)
+ANALOG_BALANCE = 50727
+PHOTOMETRIC, SAMPLES_PER_PIXEL = 262, 277
+PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR_RAW = 32803, 34892
+
+
+@dataclass(frozen=True)
+class Tags:
+    """What the file's own tags say; empty where they say nothing."""
+
+    make: str = ""
+    model: str = ""
+    captured_at: str = ""  # EXIF form, camera's local time: "2020:11:28 21:04:55"
+    is_dng: bool = False
+    photometric: int | None = None  # of the raw image, not of the previews
+    camera_matrix: CameraMatrix | None = None
+    crop_origin: tuple[int, int] | None = None  # DNG DefaultCrop, in the raw frame
+    crop_size: tuple[int, int] | None = None
+    exif: dict[str, float] = field(default_factory=dict)
+
+
+def read_tags(file: BinaryIO) -> Tags:
+    """The tags of an open file (any position); never raises on malformed ones."""
+    try:
+        return _merge([_tags_of(stream) for stream in _tiff_streams(file)])
+    except Exception:  # a hostile directory; every fact here is optional
+        return Tags()
+
+
+def _tiff_streams(file: BinaryIO) -> Iterator[BinaryIO]:
+    """The TIFF structures of a container, as seekable files."""
+    file.seek(0)
+    head = file.read(128)
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        yield file
+    elif head[:4] in (b"IIRO", b"IIRS", b"IIU\0"):
+        file.seek(0)
+        yield io.BytesIO(b"II*\0" + file.read(1 << 20)[4:])
+    elif head[:4] == b"MMOR":
+        file.seek(0)
+        yield io.BytesIO(b"MM\0*" + file.read(1 << 20)[4:])
+    elif head[:8] == b"FUJIFILM":
+        offset, length = struct.unpack(">II", head[84:92])
+        file.seek(offset)
+        jpeg = file.read(min(length, 1 << 18))
+        at = jpeg.find(b"Exif\0\0")
+        if at >= 0:
+            yield io.BytesIO(jpeg[at + 6 :])
+    elif head[4:12] == b"ftypcrx ":
+        file.seek(0)
+        boxes = file.read(1 << 16)
+        for name in (b"CMT1", b"CMT2"):
+            at = boxes.find(name)
+            if at >= 4:
+                (length,) = struct.unpack(">I", boxes[at - 4 : at])
+                yield io.BytesIO(boxes[at + 4 : at - 4 + length])
+
+
+def _tags_of(stream: BinaryIO) -> Tags:
+    import tifffile
+
+    # tifffile logs about damaged tags; here they are simply missing.
+    logger = logging.getLogger("tifffile")
+    level, logger.level = logger.level, logging.CRITICAL + 1
+    stream.seek(0)
+    try:
+        with tifffile.TiffFile(stream) as tiff:
+            first = tiff.pages[0]
+            main = {tag.code: tag.value for tag in first.tags.values()}
+            raw = _raw_page(first)
+    finally:
+        logger.level = level
+    exif = main.get(EXIF_IFD)
+    exif = exif if isinstance(exif, dict) else {}
+    origin, size = _default_crop(raw)
+    return Tags(
+        make=_text(main.get(MAKE)),
+        model=_text(main.get(MODEL)) or _text(main.get(UNIQUE_CAMERA_MODEL)),
+        captured_at=_text(
+            exif.get("DateTimeOriginal") or main.get(DATE_TIME_ORIGINAL) or main.get(DATE_TIME)
+        ),
+        is_dng=DNG_VERSION in main,
+        photometric=_integer(raw.get(PHOTOMETRIC)),
+        camera_matrix=dng_camera_matrix(main) if DNG_VERSION in main else None,
+        crop_origin=origin,
+        crop_size=size,
+        exif=_exposure(exif, main),
+    )
+
+
+def _default_crop(raw: dict[int, Any]) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+    """(origin in the raw frame, size) of DNG's DefaultCrop.
+
+    The specification counts the origin from the ActiveArea's corner. LibRaw rounds odd corners
+    up, so its visible area does not necessarily begin there.
+    """
+    origin, size = _pair(raw, DEFAULT_CROP_ORIGIN), _pair(raw, DEFAULT_CROP_SIZE)
+    if origin is None or size is None:
+        return None, None
+    top, left = 0, 0
+    area = raw.get(ACTIVE_AREA)
+    if isinstance(area, tuple) and len(area) == 4:
+        top, left = int(area[0]), int(area[1])
+    return (left + origin[0], top + origin[1]), size
+
+
+def _raw_page(first: Any) -> dict[int, Any]:
+    """The tags of the page that holds the mosaic: the first CFA or linear-RAW page, else IFD 0."""
+    pages = [first]
+    with contextlib.suppress(Exception):
+        pages.extend(first.pages or ())
+    for page in pages:
+        with contextlib.suppress(Exception):
+            if page.tags.valueof(PHOTOMETRIC) in (PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR_RAW):
+                return {tag.code: tag.value for tag in page.tags.values()}
+    return {tag.code: tag.value for tag in first.tags.values()}
+
+
+def _merge(parts: list[Tags]) -> Tags:
+    """The first part that states a fact wins."""
+    if not parts:
+        return Tags()
+    chosen: dict[str, Any] = {}
+    for part in parts:
+        for name, value in vars(part).items():
+            chosen[name] = chosen.get(name) or value
+    return Tags(**chosen)
+
+
+def dng_camera_matrix(tags: dict[int, Any]) -> CameraMatrix | None:
+    """XYZ to camera of a DNG: AnalogBalance . CameraCalibration . ColorMatrix, nearest to D65.
+
+    DNG specification 1.7, chapter 6 ("Mapping Camera Color Space to CIE XYZ Space"), for a
+    3-colour camera; of up to three calibrations the one whose illuminant is nearest to D65 in
+    mired, without interpolation. None when no ColorMatrix is usable.
+    """
+    balance = _rationals(tags.get(ANALOG_BALANCE))
+    analog = np.diag(balance) if balance is not None and balance.shape == (3,) else np.eye(3)
+    candidates: list[tuple[int | None, Matrix]] = []
+    names: list[str] = []
+    for number, code in enumerate(COLOR_MATRIX):
+        values = _rationals(tags.get(code))
+        if values is None or values.shape != (9,):
+            continue
+        calibration = _rationals(tags.get(CAMERA_CALIBRATION[number]))
+        individual = (
+            calibration.reshape(3, 3)
+            if calibration is not None and calibration.shape == (9,)
+            else np.eye(3)
+        )
+        illuminant = _integer(tags.get(CALIBRATION_ILLUMINANT[number]))
+        candidates.append((illuminant, analog @ individual @ values.reshape(3, 3)))
+        names.append(f"ColorMatrix{number + 1}")
+    best = nearest_to_d65(candidates)
+    if best is None:
+        return None
+    name = next(n for n, c in zip(names, candidates, strict=True) if c[1] is best[1])
+    light = f"illuminant {best[0]}" if best[0] else "no illuminant given"
+    return CameraMatrix(best[1], f"the file's own {name} ({light})")
+
+
+def _exposure(exif: dict[str, Any], main: dict[int, Any]) -> dict[str, float]:
+    """ISO, exposure time, f-number, focal length by their EXIF names, where given; 0 is unknown."""
+    found: dict[str, float] = {}
+    for name, code in (
+        ("ISOSpeedRatings", 34855),
+        ("ExposureTime", 33434),
+        ("FNumber", 33437),
+        ("FocalLength", 37386),
+    ):
+        value = _rationals(exif.get(name, main.get(code)), scalar=name == "ISOSpeedRatings")
+        if value is not None and value.size and np.isfinite(value[0]) and value[0] >= 0:
+            found[name] = float(value[0])
+    return found
+
+
+def _rationals(value: Any, *, scalar: bool = False) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """A tag of rationals, (numerator, denominator, ...), as float64; None where impossible."""
+    if value is None:
+        return None
+    try:
+        numbers = np.atleast_1d(np.asarray(value, dtype=np.float64))
+    except (TypeError, ValueError):
+        return None
+    if scalar or numbers.size % 2:
+        return numbers
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(numbers[0::2] / numbers[1::2])
+
+
+def _pair(tags: dict[int, Any], code: int) -> tuple[int, int] | None:
+    """A tag of two whole numbers, (x, y), stored as integers or rationals."""
+    value = tags.get(code)
+    if value is None:
+        return None
+    numbers = np.atleast_1d(np.asarray(value, dtype=np.float64))
+    if numbers.size == 4:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            numbers = numbers[0::2] / numbers[1::2]
+    if numbers.size != 2 or not np.isfinite(numbers).all():
+        return None
+    return round(float(numbers[0])), round(float(numbers[1]))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    return value.strip("\0 \t\r\n") if isinstance(value, str) else ""
+
+
+def _integer(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,1 @@
+"""Synthetic night scenes and the sample data made from them."""
