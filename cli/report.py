@@ -125,7 +125,7 @@ def summary(verb: str, report: RunReport) -> str:
     """One or two lines: how many inputs ended how, how fast, and where the outputs are."""
     parts = []
     for status in ("done", "skipped", "planned", "failed", "not attempted"):
-        count = report.count(status)  # type: ignore[arg-type]
+        count = report.count(status)
         if count or status == "done":
             parts.append(f"{count} {status}")
     done = report.count("done")

@@ -16,12 +16,16 @@ float32, so nothing wraps. Nothing is clipped.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from rawisp.kernels.jit import kernel
 
+U16 = npt.NDArray[np.uint16]
+F32 = npt.NDArray[np.float32]
+
 
 @kernel
-def pack_planar(mosaic, black, weights, out, first, last):  # type: ignore[no-untyped-def]
+def pack_planar(mosaic: U16, black: F32, weights: F32, out: F32, first: int, last: int) -> None:
     """Rows [first, last) of `out` (3, H // 2, W // 2) float32 from `mosaic` (H, W) uint16.
 
     mosaic and out C-contiguous; black (4,) and weights (3, 4) float32, by cell position.
@@ -48,7 +52,9 @@ def pack_planar(mosaic, black, weights, out, first, last):  # type: ignore[no-un
 
 
 @kernel
-def pack_interleaved(mosaic, black, weights, out, first, last):  # type: ignore[no-untyped-def]
+def pack_interleaved(
+    mosaic: U16, black: F32, weights: F32, out: F32, first: int, last: int
+) -> None:
     """Rows [first, last) of `out` (H // 2, W // 2, 3) float32 from `mosaic` (H, W) uint16.
 
     mosaic and out C-contiguous; black (4,) and weights (3, 4) float32, by cell position. Each

@@ -58,15 +58,16 @@ def cache_folder() -> Path | None:
 
 CACHE_FOLDER = cache_folder()
 if CACHE_FOLDER is not None:
-    config.CACHE_DIR = str(CACHE_FOLDER)
+    config.CACHE_DIR = str(CACHE_FOLDER)  # type: ignore[attr-defined]
 
 
 def kernel(function: Function) -> Function:
     """Compiles `function` on first call, or loads what an earlier run compiled."""
-    compiled: Function = numba.njit(
+    decorate: Any = numba.njit(
         nogil=True,
         cache=CACHE_FOLDER is not None,
         fastmath={"contract"},
         error_model="numpy",
-    )(function)
+    )
+    compiled: Function = decorate(function)
     return compiled

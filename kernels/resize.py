@@ -8,12 +8,16 @@ weights sum to one). rawisp.resize computes both.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from rawisp.kernels.jit import kernel
 
+F32 = npt.NDArray[np.float32]
+I64 = npt.NDArray[np.int64]
+
 
 @kernel
-def shrink_rows(source, starts, weights, out):  # type: ignore[no-untyped-def]
+def shrink_rows(source: F32, starts: I64, weights: F32, out: F32) -> None:
     """`out` (C, h, W) from `source` (C, H, W), float32: each output row mixes source rows."""
     taps = weights.shape[1]
     for c in range(out.shape[0]):
@@ -32,7 +36,7 @@ def shrink_rows(source, starts, weights, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def shrink_columns(source, starts, weights, out):  # type: ignore[no-untyped-def]
+def shrink_columns(source: F32, starts: I64, weights: F32, out: F32) -> None:
     """`out` (C, H, w) from `source` (C, H, W), float32: each output column mixes source columns."""
     taps = weights.shape[1]
     for c in range(out.shape[0]):

@@ -29,7 +29,7 @@ XYZ_FROM_LINEAR_SRGB: Matrix = np.array(
         [0.019334, 0.119193, 0.950227],
     ]
 )
-LINEAR_SRGB_FROM_XYZ: Matrix = np.linalg.inv(XYZ_FROM_LINEAR_SRGB)
+LINEAR_SRGB_FROM_XYZ: Matrix = np.asarray(np.linalg.inv(XYZ_FROM_LINEAR_SRGB), dtype=np.float64)
 
 D65_TEMPERATURE_K = 6504.0
 
@@ -94,7 +94,9 @@ def output_matrix(color: InputColor, xyz_to_camera: Matrix | None) -> Matrix:
         return np.eye(3)
     if xyz_to_camera is None:
         raise InvalidArrayError(f"color {color!r} needs a camera matrix")
-    return np.linalg.inv(xyz_to_camera) if color == "xyz" else xyz_to_camera
+    if color == "xyz-uninverted":
+        return xyz_to_camera
+    return np.asarray(np.linalg.inv(xyz_to_camera), dtype=np.float64)
 
 
 def parse_matrix(text: str) -> Matrix:

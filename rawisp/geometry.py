@@ -148,9 +148,7 @@ def sensor_frames(
     `crop` is left out when the file names none or names one that leaves the raw frame.
     """
     frames = {
-        "raw": Frame(
-            "raw", *raw_size, Affine.translation(-visible_origin[0], -visible_origin[1])
-        ),
+        "raw": Frame("raw", *raw_size, Affine.translation(-visible_origin[0], -visible_origin[1])),
         "visible": Frame("visible", *visible_size, Affine()),
     }
     if crop_origin is not None and crop_size is not None:
@@ -200,9 +198,7 @@ def named_frame(path: str, frames: dict[str, Frame], name: str, width: int, heig
     """The frame called `name`, which must have the annotations' size."""
     frame = frames.get(name)
     if frame is None:
-        raise FrameMismatchError(
-            path, f"has no {name} frame", f"choose one of {', '.join(frames)}"
-        )
+        raise FrameMismatchError(path, f"has no {name} frame", f"choose one of {', '.join(frames)}")
     if (frame.width, frame.height) != (width, height):
         raise FrameMismatchError(
             path,
@@ -223,7 +219,7 @@ def parse_fit(text: str) -> Fit | None:
     """
     if text.strip().lower() == "none":
         return None
-    parts = text.lower().replace("×", "x").split("x")
+    parts = text.lower().split("x")
     if len(parts) == 2 and all(p.strip().isdigit() and int(p) > 0 for p in parts):
         a, b = int(parts[0]), int(parts[1])
         return max(a, b), min(a, b)

@@ -13,6 +13,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -126,7 +127,7 @@ def pack_bayer(
         edges = np.linspace(0, rows, count + 1).astype(int).tolist()
         jobs = [
             _threads(count).submit(run, source, cell_black, weights, result, first, last)
-            for first, last in zip(edges[:-1], edges[1:], strict=True)
+            for first, last in pairwise(edges)
         ]
         for job in jobs:
             job.result()
@@ -141,10 +142,10 @@ def encode_packed(packed: Packed, dtype: str) -> npt.NDArray[np.generic]:
     if dtype == "float32":
         return packed
     if dtype == "float16":
-        return packed.astype(np.float16)
+        return np.asarray(packed, dtype=np.float16)
     if dtype == "uint16":
         stored = packed * np.float32(1 / UINT16_SCALE) - np.float32(UINT16_OFFSET / UINT16_SCALE)
-        return np.clip(np.rint(stored), 0, 65535).astype(np.uint16)
+        return np.asarray(np.clip(np.rint(stored), 0, 65535), dtype=np.uint16)
     raise InvalidArrayError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}")
 
 
@@ -205,7 +206,7 @@ def _output(out: Packed | None, shape: tuple[int, ...], mosaic: Mosaic) -> Packe
             f"out must be a writeable C-contiguous float32 array of shape {shape}, "
             f"not {_describe(out)}"
         )
-    if np.shares_memory(out, mosaic, max_work=1):
+    if np.may_share_memory(out, mosaic):
         raise InvalidArrayError("out must not overlap mosaic")
     return out
 

@@ -43,9 +43,7 @@ def shrink(image: Planar, height: int, width: int) -> Planar:
     image stays linear and negative noise stays negative.
     """
     if image.ndim != 3 or image.dtype != np.float32:
-        raise InvalidArrayError(
-            f"image must be float32 (C, H, W), not {image.dtype} {image.shape}"
-        )
+        raise InvalidArrayError(f"image must be float32 (C, H, W), not {image.dtype} {image.shape}")
     channels, rows, columns = image.shape
     if not (0 < height <= rows and 0 < width <= columns):
         raise InvalidArrayError(

@@ -1,3 +1,3 @@
-"""The version, alone in a file so that packaging and `rawisp --version` read it without importing anything."""
+"""The version, alone in a file: packaging and `rawisp --version` read it and nothing else."""
 
 __version__ = "0.1.0"

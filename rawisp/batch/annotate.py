@@ -36,9 +36,7 @@ class Labels:
             return None
         return {"width": image["width"], "height": image["height"], "frame": self._frame}
 
-    def write(
-        self, report: RunReport, sources: list[Source], on_event: OnEvent
-    ) -> dict[str, int]:
+    def write(self, report: RunReport, sources: list[Source], on_event: OnEvent) -> dict[str, int]:
         """Writes OUT/annotations.json for all outputs that exist; returns what was counted."""
         placed: list[Placed] = []
         unmatched = 0

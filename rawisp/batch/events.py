@@ -11,7 +11,7 @@ Status = Literal["done", "skipped", "failed", "planned", "not attempted"]
 
 @dataclass(frozen=True)
 class Event:
-    """kind "plan" (how many inputs), "result" (one input is finished: `record`), "note" (`text`)."""
+    """kind "plan": `total` inputs; "result": one has ended, see `record`; "note": `text`."""
 
     kind: Literal["plan", "result", "note"]
     total: int = 0

@@ -122,9 +122,11 @@ def enhance_folder(
     folder = os.fspath(out)
     archive, metadata = describe_checkpoint(settings.checkpoint, input_color=settings.input_color)
     fit = metadata.fit if settings.fit == "checkpoint" else settings.fit
-    labels = annotate.Labels(os.fspath(annotations), settings.annotation_frame, folder) if (
-        annotations is not None
-    ) else None
+    labels = (
+        annotate.Labels(os.fspath(annotations), settings.annotation_frame, folder)
+        if (annotations is not None)
+        else None
+    )
     suffixes = RAW_SUFFIXES | packed_files.PACKED_SUFFIXES
     found = _found(sources, folder, suffixes, "camera RAW or packed")
     found.sources = [s for s in found.sources if _readable_kind(s.path)]
@@ -181,8 +183,9 @@ def _enhance_record(settings: EnhanceSettings, color: str, fit: Any) -> Record:
 
 
 def _listed(sources: Sequence[Path] | Path) -> list[str]:
-    one = isinstance(sources, str | os.PathLike)
-    return [os.fspath(s) for s in ([sources] if one else sources)]  # type: ignore[list-item]
+    if isinstance(sources, str | os.PathLike):
+        return [os.fspath(sources)]
+    return [os.fspath(source) for source in sources]
 
 
 def _found(
@@ -262,11 +265,9 @@ def _work(job: _Job, plan: Plan) -> None:
 def _make_folders(folder: str, plan: Plan) -> None:
     for path in sorted({os.path.dirname(os.path.join(folder, o)) for _, o in plan.todo}):
         try:
-            os.makedirs(path or ".", exist_ok=True)  # noqa: PTH103
+            os.makedirs(path or ".", exist_ok=True)
         except OSError as error:
-            raise OutputError(
-                f"{display_path(path)}: cannot be made ({error.strerror})"
-            ) from None
+            raise OutputError(f"{display_path(path)}: cannot be made ({error.strerror})") from None
 
 
 def _record(job: _Job, source: str, output: str, status: str, reason: str = "") -> Record:
@@ -292,7 +293,7 @@ def _finished(job: _Job, payload: Payload, outcome: Outcome) -> Record:
     reason = error.reason if isinstance(error, InputError) else str(error)
     for key in ("spool_linear", "spool_image"):
         if key in payload and os.path.exists(payload[key]):
-            os.unlink(payload[key])  # noqa: PTH108
+            os.unlink(payload[key])
     record = {**_record(job, source, output, "failed", reason), **seconds}
     record["detail"] = outcome.detail
     failures = 1 + sum(r["status"] == "failed" for r in job.records.values())

@@ -21,7 +21,7 @@ class Source:
 
 @dataclass
 class Found:
-    """sources in a stable order; other_suffixes: how many files of which suffix were passed over."""
+    """sources in a stable order; other_suffixes: how many files were passed over, by suffix."""
 
     sources: list[Source] = field(default_factory=list)
     other_suffixes: Counter[str] = field(default_factory=Counter)
@@ -29,7 +29,7 @@ class Found:
 
 def suffix_of(path: str) -> str:
     """The lower-case suffix with its dot, "" when there is none."""
-    return os.path.splitext(path)[1].casefold()  # noqa: PTH122 - must take undecodable names
+    return os.path.splitext(path)[1].casefold()
 
 
 def find_sources(
@@ -91,7 +91,7 @@ def plan_outputs(sources: Sequence[Source], suffix: str) -> list[str]:
     Inputs that would still share an output (from two SRC folders, or names that differ only in
     case, which some file systems do not keep apart) are refused: OutputError names two of them.
     """
-    plain = [os.path.splitext(source.relative)[0] for source in sources]  # noqa: PTH122
+    plain = [os.path.splitext(source.relative)[0] for source in sources]
     shared = Counter(_folded(stem) for stem in plain)
     outputs = [
         (source.relative if shared[_folded(stem)] > 1 else stem) + suffix

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rawisp.errors import OutputError, display_path
 
@@ -17,9 +17,7 @@ def output_folder_lock(folder: str) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise OutputError(
-            f"{display_path(folder)}: cannot be written ({error.strerror})"
-        ) from None
+        raise OutputError(f"{display_path(folder)}: cannot be written ({error.strerror})") from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -44,10 +42,8 @@ def waiting_lock(path: str) -> Iterator[None]:
         yield
         return
     try:
-        try:
+        with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError:
-            pass
         yield
     finally:
         os.close(descriptor)

@@ -31,7 +31,7 @@ class Plan:
 def file_stamp(path: str) -> Record:
     """Size and time of the source, by which a changed file is noticed; empty when it is gone."""
     try:
-        status = os.stat(path)  # noqa: PTH116
+        status = os.stat(path)
     except (OSError, ValueError):
         return {"source_bytes": None, "source_modified_ns": None}
     return {"source_bytes": status.st_size, "source_modified_ns": status.st_mtime_ns}

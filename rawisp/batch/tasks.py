@@ -19,10 +19,14 @@ from rawisp.resize import shrink
 
 @dataclass(frozen=True)
 class ReadSettings:
-    """How RAW files are read: the pixel limit, and levels and matrix to use instead of the file's."""
+    """How RAW files are read: the pixel limit, and facts to use instead of the file's."""
 
     max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
     overrides: Overrides = field(default_factory=Overrides)
+
+    def open(self, path: str) -> RawFrame:
+        """The file, read so."""
+        return open_raw(path, max_megapixels=self.max_megapixels, overrides=self.overrides)
 
     def record(self) -> dict[str, Any]:
         """What changes the result, for the manifest."""
@@ -57,27 +61,11 @@ class EnhanceSettings:
     checkpoint: str = "classic"
     device: str = "auto"
     format: Literal["png", "jpg", "tiff"] = "png"
-    fit: geometry.Fit | None | Literal["checkpoint"] = "checkpoint"
+    fit: geometry.Fit | Literal["checkpoint"] | None = "checkpoint"
     orient: Literal["upright", "sensor"] = "upright"
     input_color: InputColor | None = None
     annotation_frame: str = "auto"
     read: ReadSettings = field(default_factory=ReadSettings)
-
-
-class _Reader:
-    """Opens RAW files one after the other, in a buffer it keeps: fresh memory costs page faults."""
-
-    def __init__(self, settings: ReadSettings) -> None:
-        self._settings = settings
-        self._scratch = bytearray()
-
-    def open(self, path: str) -> RawFrame:
-        return open_raw(
-            path,
-            max_megapixels=self._settings.max_megapixels,
-            overrides=self._settings.overrides,
-            scratch=self._scratch,
-        )
 
 
 def warm_up_kernels() -> None:
@@ -116,10 +104,8 @@ class InfoToolbox:
     read: ReadSettings
 
     def open(self) -> dict[str, Step]:
-        reader = _Reader(self.read)
-
         def info(payload: Payload) -> Payload:
-            frame = reader.open(payload["source"])
+            frame = self.read.open(payload["source"])
             return {**frame.facts(), "samples": frame.sample_statistics()}
 
         return {"info": info}
@@ -133,19 +119,10 @@ class PackToolbox:
 
     def open(self) -> dict[str, Step]:
         warm_up_kernels()
-        reader = _Reader(self.settings.read)
-        kept: dict[tuple[int, ...], packing.Packed] = {}
 
         def pack(payload: Payload) -> Payload:
-            frame = reader.open(payload["source"])
-            width, height = frame.visible_size
-            shape = (height // 2, width // 2, 3)
-            if shape not in kept:
-                kept.clear()
-                kept[shape] = np.empty(shape, np.float32)
-            packed = frame.pack(
-                self.settings.color, orient=self.settings.orient, out=kept[shape], threads=1
-            )
+            frame = self.settings.read.open(payload["source"])
+            packed = frame.pack(self.settings.color, orient=self.settings.orient, threads=1)
             record = self._record(frame)
             stored = packing.encode_packed(packed, self.settings.dtype)
             if self.settings.format == "tiff":
@@ -167,7 +144,7 @@ class PackToolbox:
         return record
 
 
-@dataclass
+@dataclass(frozen=True)
 class EnhanceToolbox:
     """`enhance`, the processor's part: `decode` before the ISP, `write` after it."""
 
@@ -177,7 +154,6 @@ class EnhanceToolbox:
 
     def open(self) -> dict[str, Step]:
         warm_up_kernels()
-        self._reader = _Reader(self.settings.read)
         return {"decode": self._decode, "write": self._write}
 
     def _decode(self, payload: Payload) -> Payload:
@@ -198,18 +174,16 @@ class EnhanceToolbox:
         return {**payload, "record": record}
 
     def _from_raw(self, payload: Payload) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
-        frame = self._reader.open(payload["source"])
+        frame = self.settings.read.open(payload["source"])
         upright = self.settings.orient == "upright"
         planar = frame.pack(self.color, orient=self.settings.orient, layout="chw", threads=1)
-        affine, size = geometry.packed_affine(
-            frame.visible_size, flip=frame.flip if upright else 0
-        )
+        affine, size = geometry.packed_affine(frame.visible_size, flip=frame.flip if upright else 0)
         return planar, {**frame.facts(), **_placement(frame.visible_size, affine, size)}
 
     def _write(self, payload: Payload) -> Payload:
         image = np.load(payload["spool_image"])
         writer.write_image(payload["output_path"], image, self.settings.format)
-        os.unlink(payload["spool_image"])  # noqa: PTH108
+        os.unlink(payload["spool_image"])
         return dict(payload["record"])
 
 
@@ -229,7 +203,7 @@ class ModelToolbox:
         def render(payload: Payload) -> Payload:
             linear = np.load(payload["spool_linear"])
             writer.write_npy(payload["spool_image"], isp.render(linear))
-            os.unlink(payload["spool_linear"])  # noqa: PTH108
+            os.unlink(payload["spool_linear"])
             record = {**payload["record"], "device": str(isp.device)}
             return {**payload, "record": record}
 

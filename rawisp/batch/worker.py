@@ -27,7 +27,7 @@ Step = Callable[[Payload], Payload]
 
 
 class Toolbox(Protocol):
-    """What a worker is made for. Travels by pickle, so it holds settings only until it is opened."""
+    """What a worker is made for. It travels by pickle, so until opened it holds settings only."""
 
     def open(self) -> dict[str, Step]:
         """Imports and loads what the steps need, in the worker; returns the steps by name."""

@@ -59,7 +59,7 @@ def _temporary_name(path: str) -> str:
 
 def _remove(path: str) -> None:
     try:
-        os.unlink(path)  # noqa: PTH108
+        os.unlink(path)
     except OSError:
         return
 
@@ -113,18 +113,24 @@ def encode_image(image: npt.NDArray[np.uint8], image_format: str) -> bytes:
 
     if image_format == "png":
         return iio.imwrite("<bytes>", image, extension=".png", compress_level=_PNG_LEVEL)
-    return iio.imwrite(
-        "<bytes>", image, extension=".jpeg", quality=_JPEG_QUALITY, subsampling=0
-    )
+    return iio.imwrite("<bytes>", image, extension=".jpeg", quality=_JPEG_QUALITY, subsampling=0)
 
 
 def write_image(path: str, image: npt.NDArray[np.uint8], image_format: str) -> None:
     """`encode_image` to a file."""
     data = encode_image(image, image_format)
-    write_atomically(path, lambda file: file.write(data) and None)
+    write_bytes(path, data)
 
 
 def write_json(path: str, value: object) -> None:
     """`value` as indented JSON."""
-    text = json.dumps(value, indent=1)
-    write_atomically(path, lambda file: file.write(text.encode()) and None)
+    write_bytes(path, json.dumps(value, indent=1).encode())
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    """`data` as a file."""
+
+    def write(file: BinaryIO) -> None:
+        file.write(data)
+
+    write_atomically(path, write)

@@ -32,9 +32,7 @@ def inspect_checkpoint(path: str) -> Archive:
     except FileNotFoundError:
         raise CheckpointError(f"{shown}: there is no such checkpoint") from None
     except IsADirectoryError:
-        raise CheckpointError(
-            f"{shown}: is a folder; give the checkpoint file inside it"
-        ) from None
+        raise CheckpointError(f"{shown}: is a folder; give the checkpoint file inside it") from None
     except OSError as error:
         raise CheckpointError(f"{shown}: cannot be read ({error.strerror})") from None
     digest = hashlib.sha256(data).hexdigest()

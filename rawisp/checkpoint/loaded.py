@@ -36,14 +36,14 @@ class LoadedIsp:
         self,
         image: npt.NDArray[np.floating],
         *,
-        fit: Fit | None | Literal["checkpoint"] = "checkpoint",
+        fit: Fit | Literal["checkpoint"] | None = "checkpoint",
     ) -> npt.NDArray[np.uint8]:
         """Renders a packed image, float (H, W, 3), to uint8 RGB (h, w, 3).
 
         `image` is what `RawFrame.pack(color=isp.metadata.input_color)` returns. fit: scale it down
         first, antialiased, to within (long, short) pixels; by default as the checkpoint was
-        trained, None for full size. Raises InvalidArrayError for a wrong array, ProcessingError when
-        the checkpoint returns something that is no image.
+        trained, None for full size. Raises InvalidArrayError for a wrong array, ProcessingError
+        when the checkpoint returns something that is no image.
         """
         array = np.asarray(image)
         if array.ndim != 3 or array.shape[2] != 3 or not np.issubdtype(array.dtype, np.floating):

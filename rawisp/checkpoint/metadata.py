@@ -11,7 +11,7 @@ from rawisp.errors import CheckpointError, display_path
 from rawisp.geometry import Fit
 
 FORMAT_VERSION = 1
-# The only normalisation so far: (sample - black) / (white - black), no clipping; see rawisp.packing.
+# The only normalisation so far: (sample - black) / (white - black), unclipped; rawisp.packing.
 BLACK_WHITE = "black-white"
 DEFAULT_FIT: Fit = (1333, 800)
 

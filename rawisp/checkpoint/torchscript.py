@@ -24,9 +24,7 @@ from rawisp.errors import CheckpointError, display_path
 def deprecation_silenced() -> Iterator[None]:
     """torch.jit warns of its deprecation on each call (2.13 and later); the user knows by now."""
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=r".*torch\.jit\..*", category=DeprecationWarning
-        )
+        warnings.filterwarnings("ignore", message=r".*torch\.jit\..*", category=DeprecationWarning)
         warnings.filterwarnings("ignore", message=r".*torch\.jit\..*", category=FutureWarning)
         yield
 
@@ -35,7 +33,9 @@ def load_module(path: str, device: torch.device) -> torch.nn.Module:
     """The module of a TorchScript file, in eval mode on `device`. CheckpointError when damaged."""
     try:
         with deprecation_silenced(), open(path, "rb") as file:
-            module: torch.nn.Module = torch.jit.load(file, map_location="cpu")
+            module: torch.nn.Module = torch.jit.load(  # type: ignore[no-untyped-call]
+                file, map_location="cpu"
+            )
         module.eval()
         return module.to(device)
     except CheckpointError:

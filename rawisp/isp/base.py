@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Isp(nn.Module):
-    """A linear image (B, 3, H, W) in, an image for detectors (B, 3, H, W) out, in [0, 1] in eval mode.
+    """Linear (B, 3, H, W) in, an image for detectors (B, 3, H, W) out, in [0, 1] in eval mode.
 
     `predict` looks at the image as a whole (a thumbnail, global statistics) and returns named
     parameters, each with the batch as its first dimension; `apply` uses them on every pixel.

@@ -76,13 +76,14 @@ class StagedIsp(Isp):
         self.sharpening = nn.Parameter(torch.tensor([config.sharpening]))
         binomial = torch.tensor([1.0, 2.0, 1.0, 2.0, 4.0, 2.0, 1.0, 2.0, 1.0])
         self.blur_logits = nn.Parameter(binomial.log())
+        self.luma: Tensor
         self.register_buffer("luma", torch.tensor(LUMA))
 
     def predict(self, x: Tensor) -> dict[str, Tensor]:
         """{"gain": (B, 3)}: exposure times white balance, in linear RGB after the colour matrix."""
         gain = torch.exp(self.log_gain).unsqueeze(0).repeat(x.shape[0], 1)
         if self.exposure_percentile > 0.0 or self.grey_world:
-            thumbnail = functional.adaptive_avg_pool2d(x.float(), [self.thumbnail, self.thumbnail])
+            thumbnail = functional.adaptive_avg_pool2d(x.float(), (self.thumbnail, self.thumbnail))
             cells = torch.einsum("ij,bjn->bin", self.color_matrix.float(), thumbnail.flatten(2))
             if self.grey_world:
                 gain = gain * self._neutralising_gain(cells)
@@ -114,7 +115,7 @@ class StagedIsp(Isp):
     def _exposure_gain(self, cells: Tensor) -> Tensor:
         """(B, 1): what brings the percentile of the luma to the target."""
         ordered = self._luma(cells).sort(dim=1)[0]
-        at = int(round(self.exposure_percentile * (ordered.shape[1] - 1)))
+        at = int(self.exposure_percentile * (ordered.shape[1] - 1) + 0.5)
         level = ordered[:, at : at + 1].clamp(min=1e-6)
         return (self.exposure_target / level).clamp(1.0 / self.exposure_limit, self.exposure_limit)
 
@@ -141,7 +142,7 @@ class StagedIsp(Isp):
         return torch.where(y > self.shoulder, 1.0 - room * torch.exp(-over / room), y)
 
     def _tone(self, y: Tensor) -> Tensor:
-        """Piecewise linear through (k / 16, v_k), v the cumulative softmax of 16 logits, v_0 = 0."""
+        """Piecewise linear through (k / 16, v_k): v_0 = 0, v the cumulative softmax of logits."""
         steps = torch.softmax(self.tone_logits, dim=0)
         knots = functional.pad(torch.cumsum(steps, dim=0), [1, 0])
         position = y * 16.0

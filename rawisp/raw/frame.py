@@ -53,7 +53,7 @@ class RawFrame:
     warnings: tuple[str, ...] = ()
 
     def output_matrix(self, color: colors.InputColor) -> colors.Matrix:
-        """(3, 3) from camera RGB to `color`. ColorMatrixError when XYZ has no matrix to come from."""
+        """(3, 3) from camera RGB to `color`; ColorMatrixError where no matrix is known."""
         if color not in colors.COLORS:
             raise InvalidArrayError(f"color {color!r} is none of {', '.join(colors.COLORS)}")
         if color != "camera" and self.matrix is None:

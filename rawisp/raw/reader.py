@@ -49,7 +49,6 @@ def open_raw(
     *,
     max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
     overrides: Overrides | None = None,
-    scratch: bytearray | None = None,
 ) -> RawFrame:
     """Decodes one camera RAW file.
 
@@ -58,8 +57,6 @@ def open_raw(
     path : any path the file system accepts, including names that are no UTF-8.
     max_megapixels : refuse larger files after their header is read, before they are decoded.
     overrides : matrix and levels to use instead of the file's.
-    scratch : a buffer that a caller who opens many files keeps, to save page faults; the returned
-        frame's mosaic then lives in it and is valid until the next call.
 
     Raises
     ------
@@ -69,7 +66,7 @@ def open_raw(
     name = os.fsdecode(path)
     try:
         with _open_file(name) as file:
-            return _decode(name, file, max_megapixels, overrides or Overrides(), scratch)
+            return _decode(name, file, max_megapixels, overrides or Overrides())
     except OSError as error:
         raise UnreadableFileError(name, f"cannot be read ({error.strerror or error})") from None
 
@@ -93,7 +90,6 @@ def _decode(
     file: BinaryIO,
     max_megapixels: float,
     overrides: Overrides,
-    scratch: bytearray | None,
 ) -> RawFrame:
     header = file.read(formats.HEADER_BYTES)
     if not header:
@@ -109,7 +105,7 @@ def _decode(
             raw.open_buffer(file)
             _check_size(name, raw.sizes, max_megapixels)
             raw.unpack()
-            return _frame(name, raw, tags, overrides, scratch)
+            return _frame(name, raw, tags, overrides)
         except InputError:
             raise
         except MemoryError:
@@ -160,15 +156,14 @@ def _check_size(name: str, sizes: Any, max_megapixels: float) -> None:
         )
 
 
-def _frame(
-    name: str, raw: Any, tags: Tags, overrides: Overrides, scratch: bytearray | None
-) -> RawFrame:
+def _frame(name: str, raw: Any, tags: Tags, overrides: Overrides) -> RawFrame:
     pattern, index_of = _bayer_pattern(name, raw, tags)
     sizes = raw.sizes
     visible = raw.raw_image_visible
     if min(visible.shape) < 2:
         raise UnsupportedRawError(name, f"its visible area is only {sizes.width}x{sizes.height}")
-    mosaic = _copied(visible, scratch)
+    # A copy: LibRaw's memory dies with the file.
+    mosaic = np.array(visible, dtype=np.uint16, order="C")
     warnings = _damage(name, mosaic)
     black, white, source = _levels(name, raw, index_of, overrides)
     return RawFrame(
@@ -186,17 +181,6 @@ def _frame(
         exposure=_exposure(raw, tags),
         warnings=warnings,
     )
-
-
-def _copied(visible: npt.NDArray[np.uint16], scratch: bytearray | None) -> npt.NDArray[np.uint16]:
-    """A C-contiguous copy; LibRaw's memory dies with the file. In `scratch` when one is given."""
-    if scratch is None:
-        return np.array(visible, dtype=np.uint16, order="C")
-    if len(scratch) < visible.size * 2:
-        scratch.extend(bytes(visible.size * 2 - len(scratch)))
-    mosaic = np.frombuffer(scratch, np.uint16, visible.size).reshape(visible.shape)
-    np.copyto(mosaic, visible)
-    return mosaic
 
 
 def _bayer_pattern(name: str, raw: Any, tags: Tags) -> tuple[str, list[int]]:

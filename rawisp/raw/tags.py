@@ -92,7 +92,7 @@ def _tags_of(stream: BinaryIO) -> Tags:
     stream.seek(0)
     try:
         with tifffile.TiffFile(stream) as tiff:
-            first = tiff.pages[0]
+            first: Any = tiff.pages[0]
             main = {tag.code: tag.value for tag in first.tags.values()}
             raw = _raw_page(first)
     finally:

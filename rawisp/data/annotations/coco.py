@@ -111,7 +111,7 @@ def _check_annotation(annotation: Any, where: str) -> None:
 
 
 def _key(file_name: str) -> str:
-    return os.path.splitext(os.path.normpath(file_name.replace("\\", "/")))[0].casefold()  # noqa: PTH122
+    return os.path.splitext(os.path.normpath(file_name.replace("\\", "/")))[0].casefold()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,77 @@
+# `make` alone prints this help.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= demo_out
+# -P keeps the checkout off sys.path, so that the installed package is what runs.
+PY := $(BIN)/python -P
+
+.PHONY: help
+help: ## Print the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+.PHONY: install
+install: $(VENV)/installed ## Create the environment in .venv and install rawisp into it
+
+.PHONY: demo
+demo: install ## Render the sample data and leave pictures to look at in demo_out/
+	$(BIN)/rawisp enhance sample_data/night -o $(OUT) --annotations sample_data/night/annotations.json
+	$(BIN)/python -m sample_data.contact_sheet $(OUT)
+
+.PHONY: test
+test: install ## Run the tests
+	$(PY) -m pytest -q -m "not soak"
+
+.PHONY: test-interpreted
+test-interpreted: install ## Run the kernels' tests uncompiled, and once with bounds checks
+	NUMBA_DISABLE_JIT=1 $(PY) -m pytest -q tests/kernels
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$$(mktemp -d) $(PY) -m pytest -q tests/kernels
+
+.PHONY: soak
+soak: install ## Run the long tests: kills, mutated files
+	$(PY) -m pytest -q -m soak
+
+.PHONY: lint
+lint: install ## Check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: types
+types: install ## Check types, strictly
+	@rm -rf .typecheck && mkdir -p .typecheck/rawisp
+	@for f in rawisp/*; do ln -s ../../$$f .typecheck/rawisp/; done
+	@ln -s ../../cli .typecheck/rawisp/cli && ln -s ../../kernels .typecheck/rawisp/kernels
+	$(BIN)/mypy
+
+.PHONY: bench
+bench: install ## Measure speed; writes benchmarks/results/*.json
+	$(BIN)/python -m benchmarks.pack_kernel
+	$(BIN)/python -m benchmarks.pack_folder
+	$(BIN)/python -m benchmarks.start_up
+
+.PHONY: sample-data
+sample-data: install ## Write sample_data/night again, byte for byte
+	$(BIN)/python -m sample_data.generate
+
+.PHONY: classic
+classic: install ## Write the shipped `classic` checkpoint again
+	$(BIN)/python -m benchmarks.make_classic
+
+.PHONY: pictures
+pictures: install ## Make the README's pictures again
+	$(BIN)/python -m docs.make_pictures
+
+.PHONY: golden
+golden: install ## Write the reference facts of the sample data again; read the diff
+	$(BIN)/python -m sample_data.golden
+
+.PHONY: clean
+clean: ## Remove what was made here, the environment included
+	rm -rf $(VENV) $(OUT) .typecheck .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	find . -name '*.nb[ic]' -delete
