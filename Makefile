@@ -67,6 +67,10 @@ classic: install ## Write the shipped `classic` checkpoint again
 pictures: install ## Make the README's pictures again
 	$(BIN)/python -m docs.make_pictures
 
+.PHONY: reference
+reference: install ## Write docs/cli.md again, from the commands
+	$(BIN)/python -m docs.make_cli_reference
+
 .PHONY: golden
 golden: install ## Write the reference facts of the sample data again; read the diff
 	$(BIN)/python -m sample_data.golden

@@ -79,14 +79,15 @@ def test_pytorch_agrees(source: tuple[int, int], target: tuple[int, int]) -> Non
     import torch
 
     image = noise(3, *source)
+    # In float64: PyTorch's float32 taps are off by 2e-5 on such an image.
     theirs = torch.nn.functional.interpolate(
-        torch.from_numpy(image)[None],
+        torch.from_numpy(image.astype(np.float64))[None],
         size=target,
         mode="bilinear",
         antialias=True,
         align_corners=False,
     )[0].numpy()
-    np.testing.assert_allclose(shrink(image, *target), theirs, atol=3e-6)
+    np.testing.assert_allclose(shrink(image, *target), theirs, atol=1e-6)
 
 
 @hypothesis_settings(max_examples=40)
@@ -138,9 +139,7 @@ def test_mirroring_and_shrinking_commute(case: Any, seed: int) -> None:
 def test_any_memory_order_gives_the_same(view: Any) -> None:
     image = view(noise(9, 20, 30))
     height, width = image.shape[1] // 2, image.shape[2] // 3
-    np.testing.assert_allclose(
-        shrink(image, height, width), twin(image, height, width), atol=2e-6
-    )
+    np.testing.assert_allclose(shrink(image, height, width), twin(image, height, width), atol=2e-6)
 
 
 def test_the_right_size_is_returned_as_it_is() -> None:
@@ -155,9 +154,7 @@ def test_the_source_is_not_changed() -> None:
     assert np.array_equal(image, before)
 
 
-@pytest.mark.parametrize(
-    ("height", "width"), [(9, 9), (8, 10), (20, 20), (0, 5), (5, 0), (-1, 5)]
-)
+@pytest.mark.parametrize(("height", "width"), [(9, 9), (8, 10), (20, 20), (0, 5), (5, 0), (-1, 5)])
 def test_growing_or_vanishing_is_refused(height: int, width: int) -> None:
     with pytest.raises(InvalidArrayError, match="cannot shrink 9x8"):
         shrink(noise(3, 8, 9), height, width)

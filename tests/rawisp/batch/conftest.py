@@ -50,7 +50,7 @@ def run_rawisp(rawisp_command: list[str]) -> RunCommand:
 
 @pytest.fixture(scope="session")
 def make_raw() -> MakeRaw:
-    """make_raw(path, seed=0, height=40, width=60, model=..., camera="", **container options) -> path."""
+    """make_raw(path, seed=0, height=40, width=60, model=..., camera="", **options) -> path."""
 
     def make(
         path: Path,

@@ -168,7 +168,7 @@ BAD_FILES: dict[str, Callable[[Path, Path], object]] = {
 def check_others_unharmed(
     photos: Photos, folder: Path, bad: Path, out: Path, options: RunOptions
 ) -> str:
-    """Copies the good files around `bad` (m...), packs all; returns why `bad` failed."""
+    """Copies the good files around `bad`, packs all; returns why `bad` failed."""
     for name in ("a.ARW", "Nikon/b.NEF"):
         for prefix in ("k", "z"):
             shutil.copy(photos.folder / name, folder / f"{prefix}_{os.path.basename(name)}")
@@ -198,8 +198,8 @@ def test_one_bad_file_leaves_the_others_alone(photos: Photos, tmp_path: Path, ki
 def test_a_file_without_a_matrix_leaves_the_others_alone(
     photos: Photos, tmp_path: Path, make_raw: MakeRaw
 ) -> None:
-    """It fails after decoding; the larger files after it use the same worker's buffer."""
-    bad = make_raw(tmp_path / "in" / "m.dng", 1, 30, 32, camera="Nobody", extra_tags=dng_tags())
+    """It fails after decoding; the larger files after it go to the same worker."""
+    bad = make_raw(tmp_path / "in" / "a.dng", 1, 30, 32, camera="Nobody", extra_tags=dng_tags())
     reason = check_others_unharmed(photos, tmp_path / "in", bad, tmp_path / "out", ONE)
     assert "--color camera" in reason
 
