@@ -54,6 +54,7 @@ bench: install ## Measure speed; writes benchmarks/results/*.json
 	$(BIN)/python -m benchmarks.pack_kernel
 	$(BIN)/python -m benchmarks.pack_folder
 	$(BIN)/python -m benchmarks.start_up
+	$(BIN)/python -m benchmarks.speed_table
 
 .PHONY: sample-data
 sample-data: install ## Write sample_data/night again, byte for byte

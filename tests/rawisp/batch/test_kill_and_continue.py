@@ -21,7 +21,7 @@ RunCommand = Callable[..., "subprocess.CompletedProcess[str]"]
 
 FILES = {"pack": 30, "enhance": 12}
 # Seconds of work in which a kill may land, counted from the first line of the manifest.
-WORK_SECONDS = {"pack": (0.0, 1.2), "enhance": (1.0, 3.2)}
+WORK_SECONDS = {"pack": (0.3, 0.9), "enhance": (1.0, 3.2)}
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,9 @@ def test_an_impatient_double_interrupt_is_no_traceback(run_of: MakeRun) -> None:
     time.sleep(0.03)
     os.killpg(process.pid, signal.SIGINT)
     _, talk = process.communicate(timeout=20)
-    assert process.returncode == 130 and "Traceback" not in talk, talk
+    # The second one may arrive when Python is already leaving; a shell shows that as 130, too.
+    assert process.returncode in (130, -signal.SIGINT), talk
+    assert "Traceback" not in talk, talk
     assert run.eventually(lambda: not run.find_workers(str(run.base)), 5)
     run.finish(spool_folders())
 
