@@ -50,10 +50,9 @@ def _show(record: dict[str, Any]) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(display_path(record["source"]), style="bold", markup=False)
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 2))
     for name, value in _lines(record):
-        table.add_row(name, value)
-    console.print(table)
+        for number, line in enumerate(value.splitlines()):
+            console.print(f"  {name if number == 0 else '':<18}{line}", markup=False)
     samples = Table("samples", "min", "median", "max", "clipped", box=None, pad_edge=False)
     samples.padding = (0, 2, 0, 2)
     for color, s in record["samples"].items():
@@ -71,9 +70,11 @@ def _show(record: dict[str, Any]) -> None:
 
 
 def _lines(record: dict[str, Any]) -> list[tuple[str, str]]:
+    from rawisp.raw.names import camera_name
+
     camera, exposure = record["camera"], record["exposure"]
     return [
-        ("camera", f"{camera['make']} {camera['model']}".strip() or "unknown"),
+        ("camera", camera_name(camera["make"], camera["model"])),
         ("lens", camera["lens"] or "unknown"),
         ("exposure", _exposure(exposure)),
         ("captured", exposure["captured_at"] or "unknown"),
@@ -108,7 +109,7 @@ def _numbers(values: list[float] | None) -> str:
 
 
 def _matrix(rows: list[list[float]] | None) -> str:
-    return "; ".join(" ".join(f"{v:8.5f}" for v in row) for row in rows) if rows else "none"
+    return "\n".join(" ".join(f"{v:8.5f}" for v in row) for row in rows) if rows else "none"
 
 
 def _offset(to_visible: list[list[float]]) -> str:

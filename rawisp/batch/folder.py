@@ -50,7 +50,9 @@ class RunOptions:
         """workers, or the number of cores this process may use."""
         if self.workers is not None:
             return max(1, self.workers)
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
 
 
 @dataclass
@@ -129,7 +131,7 @@ def enhance_folder(
     )
     suffixes = RAW_SUFFIXES | packed_files.PACKED_SUFFIXES
     found = _found(sources, folder, suffixes, "camera RAW or packed")
-    found.sources = [s for s in found.sources if _readable_kind(s.path)]
+    found.sources = [s for s in found.sources if s.named or _readable_kind(s.path)]
     if not found.sources:
         raise inputs.nothing_found(_listed(sources), found, "camera RAW or packed")
     outputs = inputs.plan_outputs(found.sources, writer.IMAGE_SUFFIX[settings.format])

@@ -13,10 +13,14 @@ from rawisp.errors import NothingToDoError, OutputError, display_path
 
 @dataclass(frozen=True)
 class Source:
-    """One input: `path` as it will be opened, `relative` to the SRC it was found under."""
+    """One input: `path` as it will be opened, `relative` to the SRC it was found under.
+
+    `named`: whether it was given itself, not found in a folder.
+    """
 
     path: str
     relative: str
+    named: bool = False
 
 
 @dataclass
@@ -46,14 +50,14 @@ def find_sources(
     seen: set[str] = set()
     barrier = os.path.realpath(outside) if outside else None
     for name in given:
-        walk = _walk(name, suffixes, barrier, found) if os.path.isdir(name) else iter([name])
-        for path in walk:
+        named = not os.path.isdir(name)
+        base = os.path.dirname(name) if named else name
+        for path in iter([name]) if named else _walk(name, suffixes, barrier, found):
             key = os.path.realpath(path)
             if key in seen:
                 continue
             seen.add(key)
-            base = name if os.path.isdir(name) else os.path.dirname(name)
-            found.sources.append(Source(path, os.path.relpath(path, base or ".")))
+            found.sources.append(Source(path, os.path.relpath(path, base or "."), named))
     return found
 
 

@@ -28,12 +28,15 @@ from rawisp.errors import ProcessingError, RawispError
 _STARTUP_LIMIT_S = 90.0
 _STARTUP_ATTEMPTS = 3
 
-# Workers keep the memory they free. By default glibc gives large blocks back to the system, and
-# each file pays again for some 40,000 fresh pages: decoding 24 megapixels took 112 ms instead of
-# 38 (docs/decisions/0006-worker-memory.md). Other C libraries ignore these.
-_KEEP_FREED_MEMORY = {
+# What workers find in their environment unless the user has set it (docs/decisions/0006-workers).
+_WORKER_ENVIRONMENT = {
+    # Keep freed memory: by default glibc gives large blocks back, and each file pays again for some
+    # 40,000 fresh pages. Other C libraries ignore these.
     "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 33),
+    # Torch's threads sleep when they have nothing to do, instead of spinning on cores that the
+    # decoders need.
+    "OMP_WAIT_POLICY": "PASSIVE",
 }
 
 
@@ -150,7 +153,7 @@ class Supervisor:
                 stdout=log,
                 stderr=log,
                 pass_fds=[theirs.fileno()],
-                env={**_KEEP_FREED_MEMORY, **os.environ},
+                env={**_WORKER_ENVIRONMENT, **os.environ},
             )
         connection = Connection(ours.detach())
         connection.send(crew.toolbox)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from rawisp import color as colors
 from rawisp import geometry, packing
 from rawisp.errors import ColorMatrixError, InvalidArrayError
+from rawisp.raw.names import camera_name
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,7 @@ class RawFrame:
     @property
     def camera(self) -> str:
         """Make and model as one phrase."""
-        e = self.exposure
-        name = e.model if e.model.lower().startswith(e.make.lower()) else f"{e.make} {e.model}"
-        return name.strip() or "unknown camera"
+        return camera_name(self.exposure.make, self.exposure.model)
 
     @property
     def visible_size(self) -> tuple[int, int]:

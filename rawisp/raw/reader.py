@@ -27,6 +27,7 @@ from rawisp.errors import (
 )
 from rawisp.raw import formats
 from rawisp.raw.frame import Exposure, RawFrame
+from rawisp.raw.names import camera_name
 from rawisp.raw.tags import PHOTOMETRIC_LINEAR_RAW, Tags, read_tags
 
 DEFAULT_MAX_MEGAPIXELS = 200.0
@@ -120,7 +121,7 @@ def _translated(name: str, error: Exception, tags: Tags) -> InputError:
 
     text = error.args[0] if error.args else ""
     text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
-    camera = f"{tags.make} {tags.model}".strip() or "unknown camera"
+    camera = camera_name(tags.make, tags.model)
     if isinstance(error, rawpy.LibRawFileUnsupportedError):
         return CorruptFileError(
             name,

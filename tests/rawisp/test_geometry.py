@@ -178,7 +178,7 @@ def test_flip_codes_are_libraws(write_raw: WriteRaw, exif: int) -> None:
     assert np.array_equal(stacked[1], -UPRIGHT[exif](picture))
 
 
-# --- affine maps --------------------------------------------------------------------------------
+# --- affine maps ---------------------------------------------------------------------------------
 
 numbers = st.floats(-50, 50)
 maps = st.builds(
@@ -344,7 +344,7 @@ def test_a_crop_that_leaves_the_raw_frame_is_left_out(origin: Any, size: Any) ->
     assert list(known) == ["raw", "visible", "upright"]
 
 
-# --- fitting --------------------------------------------------------------------------------------
+# --- fitting -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(2736, 1824), (1968, 1312), (1824, 2736), (1312, 1968)])

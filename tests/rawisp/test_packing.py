@@ -239,7 +239,7 @@ def test_wrong_arguments_are_named(change: dict[str, Any], named: str) -> None:
     assert isinstance(caught.value, UsageError | ValueError)
 
 
-# --- stored forms ------------------------------------------------------------------------------
+# --- stored forms --------------------------------------------------------------------------------
 
 values = st.floats(-0.65625, 1.984375, width=32)
 

@@ -17,7 +17,7 @@ import pytest
 import rawpy
 
 from rawisp.raw import RawFrame, open_raw
-from rawisp.raw.container import CAMERA_BODIES, dng_tags
+from rawisp.raw.container import CAMERA_BODIES, dng_tags, write_container
 
 Array = npt.NDArray[Any]
 WriteRaw = Callable[..., Path]
@@ -128,6 +128,25 @@ def test_a_dngs_own_matrix_gives_what_libraw_gives_for_the_same_table(
     libraw = libraw[: ours.shape[0], : ours.shape[1]]  # LibRaw keeps half a cell at odd borders
     good = unclipped(frame, multipliers, libraw)
     assert good.mean() > 0.3
+    assert np.abs(libraw[good] - ours[good]).max() < CODES
+
+
+@pytest.mark.parametrize("model", ["ACME One", "DSC-RX100M7"])
+def test_a_dngs_own_matrix_counts_whether_or_not_libraw_knows_the_camera(
+    tmp_path: Path, model: str
+) -> None:
+    """LibRaw develops a DNG with the file's matrix and daylight multipliers, also where its table
+    has the camera; a rgb_xyz_matrix from the table would contradict daylight_balance."""
+    own = np.array([[0.9, -0.3, 0.05], [-0.3, 1.1, 0.2], [-0.05, 0.2, 0.8]])
+    path = tmp_path / "a.dng"
+    tags = dng_tags(color_matrices=[(21, own)], black=(512,), white=16000)
+    mosaic = colourful(80, 120, 512, 16000)
+    write_container(path, mosaic, make="SONY", model=model, extra_tags=tags)
+    frame = open_raw(path)
+    libraw, multipliers = libraw_xyz(path)
+    np.testing.assert_allclose(multipliers, 1 / (own @ S).sum(axis=1), rtol=1e-5)
+    good = unclipped(frame, multipliers, libraw)
+    ours = frame.pack("xyz") / multipliers.min()
     assert np.abs(libraw[good] - ours[good]).max() < CODES
 
 

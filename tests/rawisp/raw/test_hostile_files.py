@@ -237,6 +237,22 @@ def test_mutated_files_decode_or_are_refused(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "model",
+    ["X\nb.ARW: all is well", "X\x1b[2J", "X\rok", "X\x07", "X" * 5000],
+    ids=["newline", "escape", "carriage return", "bell", "five thousand letters"],
+)
+@pytest.mark.parametrize("size", [20, 30], ids=["refused by LibRaw", "without a matrix"])
+def test_a_cameras_name_cannot_forge_a_message(tmp_path: Path, model: str, size: int) -> None:
+    """Make and model come from the file and go into messages."""
+    path = tmp_path / "a.ARW"
+    mosaic = np.arange(size * size, dtype=np.uint16).reshape(size, size)
+    write_container(path, mosaic, make="SONY", model=model)
+    with pytest.raises(InputError, match="SONY X") as caught:
+        open_raw(path).pack("xyz")
+    assert one_sentence(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
     ("name", "kind"),
     [
         ("truncated_zv-e10.arw", CorruptFileError),

@@ -36,7 +36,7 @@ def rationals(*values: float) -> tuple[int, ...]:
     return tuple(part for value in values for part in (round(value * 10000), 10000))
 
 
-# --- exposure --------------------------------------------------------------------------------
+# --- exposure ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".ARW", ".dng"])
@@ -124,7 +124,7 @@ def test_facts_are_plain_json(write_raw: WriteRaw) -> None:
     np.testing.assert_allclose(inverse, np.eye(3), atol=1e-12)
 
 
-# --- a DNG's matrices -----------------------------------------------------------------------------
+# --- a DNG's matrices ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_real_dngs_own_matrix_is_read(real_raw: Path) -> None:
     assert "ColorMatrix1" in frame.matrix.source
 
 
-# --- reading tags never fails ---------------------------------------------------------------------
+# --- reading tags never fails --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
