@@ -11,10 +11,11 @@ help: ## Print the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 $(VENV)/installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	touch $@
+	@echo "installing into $(VENV): a minute or two, several GB with PyTorch"
+	@$(PYTHON) -m venv $(VENV)
+	@{ $(BIN)/python -m pip install --upgrade pip && $(BIN)/python -m pip install -e '.[dev]'; } \
+		> $(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
+	@touch $@
 
 .PHONY: install
 install: $(VENV)/installed ## Create the environment in .venv and install rawisp into it
@@ -22,7 +23,7 @@ install: $(VENV)/installed ## Create the environment in .venv and install rawisp
 .PHONY: demo
 demo: install ## Render the sample data and leave pictures to look at in demo_out/
 	$(BIN)/rawisp enhance sample_data/night -o $(OUT) --annotations sample_data/night/annotations.json
-	$(BIN)/python -m sample_data.contact_sheet $(OUT)
+	@$(BIN)/python -m sample_data.contact_sheet $(OUT)
 
 .PHONY: test
 test: install ## Run the tests

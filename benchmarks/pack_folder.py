@@ -88,6 +88,7 @@ def main() -> None:
             {
                 "bare_loop": lambda: bare_loop(paths, folder / "bare", processes),
                 "rawisp_pack": lambda: rawisp_pack(folder / "in", folder / "out", processes),
+                "rawisp_pack_one_worker": lambda: rawisp_pack(folder / "in", folder / "out", 1),
             },
             repeats,
         )
@@ -105,6 +106,9 @@ def main() -> None:
             "bytes_written": written,
             "times": {kind: summary(values) for kind, values in times.items()},
             "wall_time_ratio_to_bare_loop": round(median(ratios), 3),
+            "times_faster_than_one_worker": round(
+                median(times["rawisp_pack_one_worker"]) / median(times["rawisp_pack"]), 2
+            ),
             "files_per_second": round(count / median(times["rawisp_pack"]), 1),
         },
         dry_run=dry_run,

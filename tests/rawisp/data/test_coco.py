@@ -1,4 +1,4 @@
-"""COCO files as they are found: read, refused with the place of the fault, moved with everything."""
+"""COCO files as they are found: read, refused naming the place, moved with all they hold."""
 
 from __future__ import annotations
 
@@ -109,10 +109,6 @@ HARMLESS: dict[str, Callable[[Json], object]] = {
     "box larger than the image": lambda d: d["annotations"][0].update(bbox=[-9, -9, 900, 900]),
     "tiny box": lambda d: d["annotations"][0].update(bbox=[5, 5, 1e-9, 1e-9]),
     "huge box": lambda d: d["annotations"][0].update(bbox=[0, 0, 1e300, 1e300]),
-    "area is null": lambda d: d["annotations"][0].update(area=None),
-    "area is text": lambda d: d["annotations"][0].update(area="480"),
-    "area is NaN": lambda d: d["annotations"][0].update(area=math.nan),
-    "area is infinite": lambda d: d["annotations"][0].update(area=math.inf),
     "polygons are null": lambda d: d["annotations"][0].update(segmentation=None),
     "no polygons": lambda d: d["annotations"][0].update(segmentation=[]),
     "iscrowd with a mask": lambda d: d["annotations"][0].update(
@@ -163,8 +159,10 @@ FAULTS: dict[str, tuple[Callable[[Json], object], str]] = {
     "bbox of five": (lambda d: d["annotations"][1].update(bbox=[1] * 5), "annotations[1]"),
     "bbox is an object": (lambda d: d["annotations"][1].update(bbox={"x": 1}), "annotations[1]"),
     "bbox of texts": (lambda d: d["annotations"][1].update(bbox=["1"] * 4), "annotations[1]"),
-    "bbox with null": (lambda d: d["annotations"][1].update(bbox=[1, 2, None, 4]), "annotations[1]"),
-    "bbox with NaN": (lambda d: d["annotations"][1].update(bbox=[1, 2, math.nan, 4]), "annotations[1]"),
+    "bbox with null": (
+        lambda d: d["annotations"][1].update(bbox=[1, 2, None, 4]), "annotations[1]"),
+    "bbox with NaN": (
+        lambda d: d["annotations"][1].update(bbox=[1, 2, math.nan, 4]), "annotations[1]"),
     "bbox with infinity": (
         lambda d: d["annotations"][1].update(bbox=[1, 2, math.inf, 4]), "annotations[1]"),
     "bbox beyond floats": (
@@ -213,6 +211,22 @@ def test_what_does_no_harm_loads_and_moves_to_valid_json(tmp_path: Path, name: s
     for annotation in moved["annotations"]:
         x, y, w, h = annotation["bbox"]
         assert 0 <= x <= 50 and 0 <= y <= 30 and 0 < w <= 50 and 0 < h <= 30
+
+
+@pytest.mark.parametrize(
+    "area", [None, "480", math.nan, math.inf, [1], 10**400], ids=lambda v: repr(v)[:9]
+)
+def test_an_odd_area_is_refused_or_comes_out_as_valid_json(tmp_path: Path, area: object) -> None:
+    changed = document()
+    changed["annotations"][1]["area"] = area
+    try:
+        coco = load(tmp_path, changed)
+    except AnnotationError as error:
+        assert "annotations[1]" in str(error) and "\n" not in str(error)
+        return
+    moved, counts = move_all(coco, Affine.scaling(0.5, 0.5), (50, 30))
+    assert counts["boxes"] == 2
+    json.dumps(moved, allow_nan=False)
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -322,13 +336,21 @@ def test_boxes_polygons_and_keypoints_move_together(tmp_path: Path) -> None:
     assert first["segmentation"][0] == [20.0, 5.0, 20.0, 20.0, 12.0, 20.0]
     assert len(first["segmentation"][1]) == 8
     assert first["keypoints"][:3] == [20.0, 5.0, 2] and first["keypoints"][6:] == [12.0, 20.0, 1]
-    assert first["keypoints"][3:6] == [0, 0, 0], "0, 0, 0 says: not labelled"
     assert first["num_keypoints"] == 2 and first["isnoisy"] is False
     assert moved["images"][0] == {
         "id": 1, "file_name": "1.png", "width": 30, "height": 50,
     }  # fmt: skip
     assert moved["images"][1]["license"] == 1 and moved["info"] == {"year": 2020}
     assert counts["boxes"] == 2
+
+
+def test_a_keypoint_that_is_not_labelled_stays_so(tmp_path: Path) -> None:
+    """COCO writes it as 0, 0, 0; moved along, it would be a point in a corner."""
+    changed = document()
+    changed["annotations"][0]["keypoints"] = [0, 0, 0, 40, 36, 1]
+    turn = Affine.scaling(0.5, 0.5).then(flip_affine(6, 50, 30))
+    moved, _ = move_all(load(tmp_path, changed), turn, (30, 50))
+    assert moved["annotations"][0]["keypoints"] == [0, 0, 0, 12.0, 20.0, 1]
 
 
 def test_boxes_are_cut_to_the_image_and_their_own_area_follows(tmp_path: Path) -> None:
