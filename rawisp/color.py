@@ -21,12 +21,13 @@ Matrix = npt.NDArray[np.float64]
 InputColor = Literal["xyz", "camera", "xyz-uninverted"]
 COLORS: tuple[InputColor, ...] = ("xyz", "camera", "xyz-uninverted")
 
-# Linear sRGB (BT.709 primaries, D65) to CIE XYZ; IEC 61966-2-1, as LibRaw's xyz_rgb.
+# Linear sRGB (BT.709 primaries, D65) to CIE XYZ, to seven digits as LibRaw 0.22 computes with
+# (dcraw's six differ by 8e-5); Lindbloom, "RGB/XYZ Matrices".
 XYZ_FROM_LINEAR_SRGB: Matrix = np.array(
     [
-        [0.412453, 0.357580, 0.180423],
-        [0.212671, 0.715160, 0.072169],
-        [0.019334, 0.119193, 0.950227],
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
     ]
 )
 LINEAR_SRGB_FROM_XYZ: Matrix = np.asarray(np.linalg.inv(XYZ_FROM_LINEAR_SRGB), dtype=np.float64)

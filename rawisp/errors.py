@@ -26,9 +26,18 @@ import os
 
 
 def display_path(path: str | os.PathLike[str]) -> str:
-    """`path` as text that any terminal accepts: bytes that are no UTF-8 appear as ``\\xNN``."""
-    raw = os.fsencode(path)
-    return raw.decode("utf-8", "backslashreplace").replace("\n", "\\n").replace("\r", "\\r")
+    """`path` as one line that any terminal accepts.
+
+    Bytes that are no UTF-8, line breaks and other control characters appear as ``\\xNN``.
+    """
+    return printable(os.fsencode(path).decode("utf-8", "backslashreplace"))
+
+
+def printable(text: str) -> str:
+    """`text` with what is not printable escaped: a file's name or tags cannot forge a message."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 class RawispError(Exception):

@@ -220,7 +220,7 @@ def parse_fit(text: str) -> Fit | None:
     if text.strip().lower() == "none":
         return None
     parts = text.lower().split("x")
-    if len(parts) == 2 and all(p.strip().isdigit() and int(p) > 0 for p in parts):
+    if len(parts) == 2 and all(p.strip().isdecimal() and int(p) > 0 for p in parts):
         a, b = int(parts[0]), int(parts[1])
         return max(a, b), min(a, b)
     raise InvalidArrayError(f"--fit {text!r} is no size; write it like 1333x800, or none")

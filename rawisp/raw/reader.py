@@ -10,7 +10,6 @@ import os
 import stat
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -21,16 +20,21 @@ from rawisp import geometry, packing
 from rawisp.errors import (
     CorruptFileError,
     InputError,
+    InvalidArrayError,
     TooLargeError,
     UnreadableFileError,
     UnsupportedRawError,
 )
 from rawisp.raw import formats
 from rawisp.raw.frame import Exposure, RawFrame
-from rawisp.raw.names import camera_name
+from rawisp.raw.names import camera_name, stated_text
 from rawisp.raw.tags import PHOTOMETRIC_LINEAR_RAW, Tags, read_tags
 
 DEFAULT_MAX_MEGAPIXELS = 200.0
+
+# No RAW format spends more than this on a pixel; files below the first size are never too large.
+_MAX_BYTES_PER_PIXEL = 8
+_SMALL_FILE_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,14 @@ class Overrides:
     matrix: colors.Matrix | None = None
     black: tuple[float, ...] | None = None
     white: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """InvalidArrayError for a matrix that cannot be inverted, or levels that are none."""
+        if self.matrix is not None and not colors.usable(self.matrix):
+            raise InvalidArrayError("matrix must be finite, 3x3 and invertible (XYZ to camera)")
+        for name, values in (("black", self.black), ("white", self.white)):
+            if values is not None:
+                packing.levels(_single(values), name)
 
 
 def open_raw(
@@ -74,7 +86,7 @@ def open_raw(
 
 def _open_file(name: str) -> BinaryIO:
     try:
-        mode = Path(name).stat().st_mode
+        mode = os.stat(name).st_mode
     except FileNotFoundError:
         raise UnreadableFileError(name, "does not exist") from None
     except ValueError:
@@ -98,27 +110,52 @@ def _decode(
     if not formats.has_known_header(header):
         raise CorruptFileError(name, *formats.describe_header(header))
     tags = read_tags(file)
+    size = file.seek(0, os.SEEK_END)
+    _check_before_reading(name, size, tags, max_megapixels)
     file.seek(0)
     import rawpy
 
     with rawpy.RawPy() as raw:
         try:
             raw.open_buffer(file)
-            _check_size(name, raw.sizes, max_megapixels)
+            _check_size(name, (raw.sizes.raw_width, raw.sizes.raw_height), max_megapixels)
             raw.unpack()
-            return _frame(name, raw, tags, overrides)
+            return _frame(name, raw, tags, overrides, size)
         except InputError:
             raise
         except MemoryError:
             raise TooLargeError(name, "does not fit into memory") from None
         except Exception as error:  # LibRaw's own, and rawpy's NotImplementedError and others
-            raise _translated(name, error, tags) from None
+            raise _translated(name, error, tags, size) from None
 
 
-def _translated(name: str, error: Exception, tags: Tags) -> InputError:
+def _check_before_reading(name: str, size: int, tags: Tags, max_megapixels: float) -> None:
+    """rawpy reads the whole file at once, so a sparse one of gigabytes is refused before that."""
+    _check_size(name, tags.declared_size, max_megapixels)
+    if size > max(_SMALL_FILE_BYTES, max_megapixels * 1e6 * _MAX_BYTES_PER_PIXEL):
+        raise TooLargeError(
+            name,
+            f"has {size / 1e9:.1f} GB, more than {max_megapixels:g} megapixels need",
+            "raise --max-megapixels if the file is to be trusted",
+        )
+    if tags.is_dng and tags.data_end > size:
+        raise _cut_short(name, tags, size)
+
+
+def _cut_short(name: str, tags: Tags, size: int) -> CorruptFileError:
+    return CorruptFileError(
+        name,
+        f"is cut short: its picture ends at byte {tags.data_end}, the file at byte {size}",
+        "copy it again from the card",
+    )
+
+
+def _translated(name: str, error: Exception, tags: Tags, size: int) -> InputError:
     """LibRaw's exception as one of ours. Its text is no diagnosis, so both readings are given."""
     import rawpy
 
+    if tags.data_end > size:
+        return _cut_short(name, tags, size)
     text = error.args[0] if error.args else ""
     text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
     camera = camera_name(tags.make, tags.model)
@@ -146,18 +183,18 @@ def _translated(name: str, error: Exception, tags: Tags) -> InputError:
     )
 
 
-def _check_size(name: str, sizes: Any, max_megapixels: float) -> None:
-    megapixels = sizes.raw_width * sizes.raw_height / 1e6
+def _check_size(name: str, size: tuple[int, int], max_megapixels: float) -> None:
+    megapixels = size[0] * size[1] / 1e6
     if megapixels > max_megapixels:
         raise TooLargeError(
             name,
-            f"declares {megapixels:.0f} megapixels ({sizes.raw_width}x{sizes.raw_height}), above "
-            f"the limit of {max_megapixels:g}",
+            f"declares {megapixels:.3g} megapixels ({size[0]}x{size[1]}), above the limit of "
+            f"{max_megapixels:g}",
             "raise --max-megapixels if the file is to be trusted",
         )
 
 
-def _frame(name: str, raw: Any, tags: Tags, overrides: Overrides) -> RawFrame:
+def _frame(name: str, raw: Any, tags: Tags, overrides: Overrides, size: int) -> RawFrame:
     pattern, index_of = _bayer_pattern(name, raw, tags)
     sizes = raw.sizes
     visible = raw.raw_image_visible
@@ -166,7 +203,9 @@ def _frame(name: str, raw: Any, tags: Tags, overrides: Overrides) -> RawFrame:
     # A copy: LibRaw's memory dies with the file.
     mosaic = np.array(visible, dtype=np.uint16, order="C")
     warnings = _damage(name, mosaic)
-    black, white, source = _levels(name, raw, index_of, overrides)
+    if tags.data_end > size:
+        warnings += (f"the file ends {tags.data_end - size} bytes before its picture does",)
+    black, white, source = _levels(name, raw, pattern, index_of, tags, overrides)
     return RawFrame(
         path=name,
         mosaic=mosaic,
@@ -202,7 +241,7 @@ def _bayer_pattern(name: str, raw: Any, tags: Tags) -> tuple[str, list[int]]:
             name, f"is {what}", "pack needs the Bayer mosaic: use the camera's original RAW file"
         )
     cell = raw.raw_pattern
-    if cell is None or cell.shape == (1, 1):
+    if cell is None or cell.shape == (1, 1) or raw.num_colors == 1:
         raise UnsupportedRawError(
             name, "is from a monochrome sensor", "there are no colours to pack"
         )
@@ -247,7 +286,7 @@ def _damage(name: str, mosaic: npt.NDArray[np.uint16]) -> tuple[str, ...]:
 
 
 def _levels(
-    name: str, raw: Any, index_of: list[int], overrides: Overrides
+    name: str, raw: Any, pattern: str, index_of: list[int], tags: Tags, overrides: Overrides
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], str]:
     """Black and white by colour R, G1, B, G2, float64, and where they came from.
 
@@ -257,6 +296,8 @@ def _levels(
     black = np.array([float(raw.black_level_per_channel[i]) for i in index_of])
     white = np.full(4, float(raw.white_level))
     source = "LibRaw"
+    if tags.black_cell is not None:
+        black, source = _dng_black(raw.sizes, pattern, tags), "the file's own BlackLevel"
     if overrides.black is not None:
         black, source = packing.levels(_single(overrides.black), "black"), "given"
     if overrides.white is not None:
@@ -270,19 +311,33 @@ def _levels(
     return black, white, source
 
 
+def _dng_black(sizes: Any, pattern: str, tags: Tags) -> npt.NDArray[np.float64]:
+    """BlackLevel by colour R, G1, B, G2: its cell begins at the active area's corner."""
+    assert tags.black_cell is not None
+    left, top = tags.active_corner
+    black = np.zeros(4)
+    for position, color in enumerate(packing.PHASES[pattern]):
+        row = sizes.top_margin + position // 2 - top
+        column = sizes.left_margin + position % 2 - left
+        black[color] = tags.black_cell[row % 2, column % 2]
+    return black
+
+
 def _single(values: tuple[float, ...]) -> float | tuple[float, ...]:
     return values[0] if len(values) == 1 else values
 
 
 def _matrix(raw: Any, tags: Tags, overrides: Overrides) -> colors.CameraMatrix | None:
-    """Given by the user, else LibRaw's camera table, else the DNG's own tags, else None."""
+    """Given by the user, else a DNG's own, else LibRaw's camera table, else None."""
     if overrides.matrix is not None:
         return colors.CameraMatrix(np.asarray(overrides.matrix, dtype=np.float64), "given")
+    if tags.camera_matrix is not None:
+        return tags.camera_matrix
     table = np.asarray(raw.rgb_xyz_matrix, dtype=np.float64)[:3]
     if colors.usable(table):
         # LibRaw keeps floats of table integers times 1e-4; rounding restores them.
         return colors.CameraMatrix(np.round(table, 6), "LibRaw's table")
-    return tags.camera_matrix
+    return None
 
 
 def _balance(values: list[float], index_of: list[int]) -> tuple[float, ...] | None:
@@ -333,6 +388,6 @@ def _exposure(raw: Any, tags: Tags) -> Exposure:
         focal_length_mm=known(other.focal_length, "FocalLength"),
         make=tags.make,
         model=tags.model,
-        lens=lens.model.strip(),
+        lens=stated_text(lens.model),
         captured_at=moment.isoformat() if moment.year > 1970 else "",
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from rawisp.color import CameraMatrix, Matrix, nearest_to_d65
+from rawisp.raw.names import stated_text
 
 MAKE, MODEL, ORIENTATION, DATE_TIME = 271, 272, 274, 306
 EXIF_IFD, DATE_TIME_ORIGINAL = 34665, 36867
@@ -27,6 +29,10 @@ COLOR_MATRIX = (50721, 50722, 52531)
 CAMERA_CALIBRATION = (50723, 50724, 52530)
 CALIBRATION_ILLUMINANT = (50778, 50779, 52529)
 ANALOG_BALANCE = 50727
+BLACK_LEVEL_REPEAT_DIM, BLACK_LEVEL, BLACK_LEVEL_DELTAS = 50713, 50714, (50715, 50716)
+IMAGE_WIDTH, IMAGE_LENGTH = 256, 257
+# (offsets, byte counts) of strips and of tiles.
+DATA_LAYOUTS = ((273, 279), (324, 325))
 PHOTOMETRIC, SAMPLES_PER_PIXEL = 262, 277
 PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR_RAW = 32803, 34892
 
@@ -44,6 +50,10 @@ class Tags:
     crop_origin: tuple[int, int] | None = None  # DNG DefaultCrop, in the raw frame
     crop_size: tuple[int, int] | None = None
     exif: dict[str, float] = field(default_factory=dict)
+    active_corner: tuple[int, int] = (0, 0)  # DNG ActiveArea's (left, top), in the raw frame
+    black_cell: Matrix | None = None  # DNG BlackLevel, (2, 2), counted from the active corner
+    declared_size: tuple[int, int] = (0, 0)  # (width, height) of the largest image in the file
+    data_end: int = 0  # the byte after the raw image's last, by its own tags
 
 
 def read_tags(file: BinaryIO) -> Tags:
@@ -93,25 +103,32 @@ def _tags_of(stream: BinaryIO) -> Tags:
     try:
         with tifffile.TiffFile(stream) as tiff:
             first: Any = tiff.pages[0]
-            main = {tag.code: tag.value for tag in first.tags.values()}
-            raw = _raw_page(first)
+            pages = _pages(first)
+            main = _values(first)
+            raw = _raw_values(pages)
+            declared = max((_declared_size(_values(page)) for page in pages), key=math.prod)
     finally:
         logger.level = level
     exif = main.get(EXIF_IFD)
     exif = exif if isinstance(exif, dict) else {}
     origin, size = _default_crop(raw)
+    is_dng = DNG_VERSION in main
     return Tags(
         make=_text(main.get(MAKE)),
         model=_text(main.get(MODEL)) or _text(main.get(UNIQUE_CAMERA_MODEL)),
         captured_at=_text(
             exif.get("DateTimeOriginal") or main.get(DATE_TIME_ORIGINAL) or main.get(DATE_TIME)
         ),
-        is_dng=DNG_VERSION in main,
+        is_dng=is_dng,
         photometric=_integer(raw.get(PHOTOMETRIC)),
-        camera_matrix=dng_camera_matrix(main) if DNG_VERSION in main else None,
+        camera_matrix=dng_camera_matrix(main) if is_dng else None,
         crop_origin=origin,
         crop_size=size,
         exif=_exposure(exif, main),
+        active_corner=_active_corner(raw),
+        black_cell=_black_cell(raw) if is_dng else None,
+        declared_size=declared,
+        data_end=_data_end(raw),
     )
 
 
@@ -124,23 +141,73 @@ def _default_crop(raw: dict[int, Any]) -> tuple[tuple[int, int] | None, tuple[in
     origin, size = _pair(raw, DEFAULT_CROP_ORIGIN), _pair(raw, DEFAULT_CROP_SIZE)
     if origin is None or size is None:
         return None, None
-    top, left = 0, 0
-    area = raw.get(ACTIVE_AREA)
-    if isinstance(area, tuple) and len(area) == 4:
-        top, left = int(area[0]), int(area[1])
+    left, top = _active_corner(raw)
     return (left + origin[0], top + origin[1]), size
 
 
-def _raw_page(first: Any) -> dict[int, Any]:
-    """The tags of the page that holds the mosaic: the first CFA or linear-RAW page, else IFD 0."""
+def _active_corner(raw: dict[int, Any]) -> tuple[int, int]:
+    """(left, top) of DNG's ActiveArea in the raw frame; (0, 0) where there is none."""
+    area = raw.get(ACTIVE_AREA)
+    if isinstance(area, tuple) and len(area) == 4:
+        return int(area[1]), int(area[0])
+    return 0, 0
+
+
+def _black_cell(raw: dict[int, Any]) -> Matrix | None:
+    """BlackLevel of a DNG as a (2, 2) cell counted from the ActiveArea's corner.
+
+    None where the file states none, repeats it otherwise than each pixel, row, column or 2x2 cell,
+    or adds deltas along rows or columns; LibRaw's value is then used. (LibRaw drops fractions, and
+    does not move the cell along when it rounds an odd corner.)
+    """
+    levels = _rationals(raw.get(BLACK_LEVEL), pairs_of=raw.get(BLACK_LEVEL_REPEAT_DIM, (1, 1)))
+    repeat = raw.get(BLACK_LEVEL_REPEAT_DIM, (1, 1))
+    if levels is None or any(code in raw for code in BLACK_LEVEL_DELTAS):
+        return None
+    if repeat not in ((1, 1), (1, 2), (2, 1), (2, 2)) or levels.size != repeat[0] * repeat[1]:
+        return None
+    if not np.isfinite(levels).all():
+        return None
+    return np.broadcast_to(levels.reshape(repeat), (2, 2)).copy()
+
+
+def _declared_size(values: dict[int, Any]) -> tuple[int, int]:
+    return _integer(values.get(IMAGE_WIDTH)) or 0, _integer(values.get(IMAGE_LENGTH)) or 0
+
+
+def _data_end(raw: dict[int, Any]) -> int:
+    """The byte after the last of the raw image's strips or tiles; 0 where the tags do not say."""
+    for offsets, counts in DATA_LAYOUTS:
+        starts, lengths = raw.get(offsets), raw.get(counts)
+        if isinstance(starts, tuple) and isinstance(lengths, tuple) and starts:
+            pairs = zip(starts, lengths, strict=False)
+            return max(int(start) + int(length) for start, length in pairs)
+    return 0
+
+
+def _pages(first: Any) -> list[Any]:
+    """IFD 0 and its SubIFDs."""
     pages = [first]
     with contextlib.suppress(Exception):
         pages.extend(first.pages or ())
-    for page in pages:
+    return pages
+
+
+def _values(page: Any) -> dict[int, Any]:
+    """Tag code to value; a tag that cannot be read is left out, the others stay."""
+    values = {}
+    for tag in getattr(page, "tags", ()):
         with contextlib.suppress(Exception):
-            if page.tags.valueof(PHOTOMETRIC) in (PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR_RAW):
-                return {tag.code: tag.value for tag in page.tags.values()}
-    return {tag.code: tag.value for tag in first.tags.values()}
+            values[tag.code] = tag.value
+    return values
+
+
+def _raw_values(pages: list[Any]) -> dict[int, Any]:
+    """The tags of the page that holds the mosaic: the first CFA or linear-RAW page, else IFD 0."""
+    for values in map(_values, pages):
+        if values.get(PHOTOMETRIC) in (PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR_RAW):
+            return values
+    return _values(pages[0])
 
 
 def _merge(parts: list[Tags]) -> Tags:
@@ -162,17 +229,19 @@ def dng_camera_matrix(tags: dict[int, Any]) -> CameraMatrix | None:
     mired, without interpolation. None when no ColorMatrix is usable.
     """
     balance = _rationals(tags.get(ANALOG_BALANCE))
-    analog = np.diag(balance) if balance is not None and balance.shape == (3,) else np.eye(3)
+    analog = np.diag(balance) if balance is not None and _finite(balance, 3) else np.eye(3)
     candidates: list[tuple[int | None, Matrix]] = []
     names: list[str] = []
     for number, code in enumerate(COLOR_MATRIX):
         values = _rationals(tags.get(code))
         if values is None or values.shape != (9,):
             continue
+        if not np.isfinite(values).all():
+            continue
         calibration = _rationals(tags.get(CAMERA_CALIBRATION[number]))
         individual = (
             calibration.reshape(3, 3)
-            if calibration is not None and calibration.shape == (9,)
+            if calibration is not None and _finite(calibration, 9)
             else np.eye(3)
         )
         illuminant = _integer(tags.get(CALIBRATION_ILLUMINANT[number]))
@@ -201,15 +270,26 @@ def _exposure(exif: dict[str, Any], main: dict[int, Any]) -> dict[str, float]:
     return found
 
 
-def _rationals(value: Any, *, scalar: bool = False) -> np.ndarray[Any, np.dtype[np.float64]] | None:
-    """A tag of rationals, (numerator, denominator, ...), as float64; None where impossible."""
+def _finite(values: np.ndarray[Any, np.dtype[np.float64]], count: int) -> bool:
+    return values.shape == (count,) and bool(np.isfinite(values).all())
+
+
+def _rationals(
+    value: Any, *, scalar: bool = False, pairs_of: tuple[int, ...] | None = None
+) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """A tag of rationals, (numerator, denominator, ...), as float64; None where impossible.
+
+    scalar: the tag holds plain numbers. pairs_of: the shape of the values, for tags that may hold
+    either; as many numbers as that are plain.
+    """
     if value is None:
         return None
     try:
         numbers = np.atleast_1d(np.asarray(value, dtype=np.float64))
+        plain = numbers.size == int(np.prod(pairs_of)) if pairs_of else numbers.size % 2 == 1
     except (TypeError, ValueError):
         return None
-    if scalar or numbers.size % 2:
+    if scalar or plain:
         return numbers
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(numbers[0::2] / numbers[1::2])
@@ -232,7 +312,7 @@ def _pair(tags: dict[int, Any], code: int) -> tuple[int, int] | None:
 def _text(value: Any) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
-    return value.strip("\0 \t\r\n") if isinstance(value, str) else ""
+    return stated_text(value) if isinstance(value, str) else ""
 
 
 def _integer(value: Any) -> int | None:

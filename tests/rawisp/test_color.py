@@ -237,13 +237,6 @@ def test_the_illuminant_nearest_to_d65_is_chosen(codes: list[int | None], chosen
     assert best[1] is candidates[codes.index(chosen)][1]
 
 
-def test_nearness_is_counted_in_mired_not_kelvin() -> None:
-    """Shade at 7500 K is 1000 K but 20 mired away, daylight at 5500 K 1000 K but 28 mired."""
-    best = color.nearest_to_d65([(1, np.eye(3)), (11, np.eye(3) * 2)])
-    assert best is not None
-    assert best[0] == 11
-
-
 def test_an_unusable_matrix_is_never_chosen() -> None:
     best = color.nearest_to_d65([(21, np.zeros((3, 3))), (17, RX100M7)])
     assert best is not None

@@ -175,22 +175,22 @@ def test_a_given_matrix_comes_first(write_raw: WriteRaw) -> None:
 @pytest.mark.parametrize(
     "overrides",
     [
-        Overrides(black=(1.0, 2.0)),
-        Overrides(black=(20000.0,)),
-        Overrides(white=(700.0,)),
-        Overrides(white=(float("nan"),)),
-        Overrides(matrix=np.zeros((3, 3))),
-        Overrides(matrix=np.eye(2)),
-        Overrides(matrix=np.full((3, 3), np.nan)),
+        {"black": (1.0, 2.0)},
+        {"black": (20000.0,)},
+        {"white": (700.0,)},
+        {"white": (float("nan"),)},
+        {"matrix": np.zeros((3, 3))},
+        {"matrix": np.eye(2)},
+        {"matrix": np.full((3, 3), np.nan)},
     ],
     ids=["two blacks", "black above white", "white below black", "white NaN", "matrix of zeros",
          "matrix 2x2", "matrix NaN"],
 )  # fmt: skip
 def test_impossible_overrides_are_refused_in_one_sentence(
-    write_raw: WriteRaw, overrides: Overrides
+    write_raw: WriteRaw, overrides: dict[str, Any]
 ) -> None:
     with pytest.raises(RawispError) as caught:
-        open_raw(write_raw(), overrides=overrides).pack("xyz")
+        open_raw(write_raw(), overrides=Overrides(**overrides)).pack("xyz")
     assert len(str(caught.value).splitlines()) == 1
 
 
