@@ -139,13 +139,13 @@ def _check_before_reading(name: str, size: int, tags: Tags, max_megapixels: floa
             "raise --max-megapixels if the file is to be trusted",
         )
     if tags.is_dng and tags.data_end > size:
-        raise _cut_short(name, tags, size)
+        raise _cut_short(name, tags.data_end, size)
 
 
-def _cut_short(name: str, tags: Tags, size: int) -> CorruptFileError:
+def _cut_short(name: str, end: int, size: int) -> CorruptFileError:
     return CorruptFileError(
         name,
-        f"is cut short: its picture ends at byte {tags.data_end}, the file at byte {size}",
+        f"is cut short: its tags point to byte {end}, the file ends at byte {size}",
         "copy it again from the card",
     )
 
@@ -154,8 +154,8 @@ def _translated(name: str, error: Exception, tags: Tags, size: int) -> InputErro
     """LibRaw's exception as one of ours. Its text is no diagnosis, so both readings are given."""
     import rawpy
 
-    if tags.data_end > size:
-        return _cut_short(name, tags, size)
+    if tags.furthest_byte > size:
+        return _cut_short(name, tags.furthest_byte, size)
     text = error.args[0] if error.args else ""
     text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
     camera = camera_name(tags.make, tags.model)

@@ -31,8 +31,10 @@ CALIBRATION_ILLUMINANT = (50778, 50779, 52529)
 ANALOG_BALANCE = 50727
 BLACK_LEVEL_REPEAT_DIM, BLACK_LEVEL, BLACK_LEVEL_DELTAS = 50713, 50714, (50715, 50716)
 IMAGE_WIDTH, IMAGE_LENGTH = 256, 257
-# (offsets, byte counts) of strips and of tiles.
+# (offsets, byte counts) of strips, of tiles, and of an old-style JPEG preview.
 DATA_LAYOUTS = ((273, 279), (324, 325))
+PREVIEW_LAYOUT = (513, 514)
+SUB_IFDS = 330
 PHOTOMETRIC, SAMPLES_PER_PIXEL = 262, 277
 PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR_RAW = 32803, 34892
 
@@ -54,6 +56,7 @@ class Tags:
     black_cell: Matrix | None = None  # DNG BlackLevel, (2, 2), counted from the active corner
     declared_size: tuple[int, int] = (0, 0)  # (width, height) of the largest image in the file
     data_end: int = 0  # the byte after the raw image's last, by its own tags
+    furthest_byte: int = 0  # the byte after the last that any tag points to
 
 
 def read_tags(file: BinaryIO) -> Tags:
@@ -129,6 +132,7 @@ def _tags_of(stream: BinaryIO) -> Tags:
         black_cell=_black_cell(raw) if is_dng else None,
         declared_size=declared,
         data_end=_data_end(raw),
+        furthest_byte=max(_furthest_byte(_values(page)) for page in pages),
     )
 
 
@@ -181,8 +185,21 @@ def _data_end(raw: dict[int, Any]) -> int:
         starts, lengths = raw.get(offsets), raw.get(counts)
         if isinstance(starts, tuple) and isinstance(lengths, tuple) and starts:
             pairs = zip(starts, lengths, strict=False)
-            return max(int(start) + int(length) for start, length in pairs)
+            return max((_integer(a) or 0) + (_integer(b) or 0) for a, b in pairs)
     return 0
+
+
+def _furthest_byte(values: dict[int, Any]) -> int:
+    """As `_data_end`, previews and directories included: good for telling a file that was cut."""
+    ends = [_data_end(values)]
+    offset, length = (values.get(code) for code in PREVIEW_LAYOUT)
+    for start, count in ((offset, length), (values.get(SUB_IFDS), 1)):
+        starts = start if isinstance(start, tuple) else (start,)
+        sizes = count if isinstance(count, tuple) else (count,) * len(starts)
+        ends += [
+            (_integer(a) or 0) + (_integer(b) or 0) for a, b in zip(starts, sizes, strict=False)
+        ]
+    return max(ends)
 
 
 def _pages(first: Any) -> list[Any]:
