@@ -67,7 +67,7 @@ def helps(run_rawisp: RunCommand) -> dict[str, str]:
 
 def described(text: str, option: str) -> str:
     """The part of a help that belongs to `option`."""
-    text = words(text)
+    text = words(text).split(" Options ", 1)[1]
     match = re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text)
     assert match, f"{option} is not in the help"
     following = re.search(r" --[a-z][a-z-]+ (?!--)", text[match.end() + 25 :])

@@ -334,17 +334,29 @@ def test_a_raw_file_with_another_suffix_may_be_named(tmp_path: Path, raw_bytes: 
 
 
 def test_a_source_folder_that_cannot_be_read_is_not_passed_over_in_silence(
-    tmp_path: Path, raw_bytes: bytes
+    tmp_path: Path, raw_bytes: bytes, rawisp_command: list[str]
 ) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may read everything")
-    (tmp_path / "a.ARW").write_bytes(raw_bytes)
-    (tmp_path / "locked").mkdir(mode=0)
+    """Root reads everything, so as root the command runs without that privilege."""
+    privilege = "-dac_override,-dac_read_search"
+    before = ["setpriv", f"--bounding-set={privilege}", f"--inh-caps={privilege}"]
+    if os.geteuid() != 0:
+        before = []
+    elif not shutil.which("setpriv") or subprocess.run([*before, "true"]).returncode:
+        pytest.skip("root may read everything, and setpriv is not there")
+    (tmp_path / "in" / "locked").mkdir(parents=True)
+    (tmp_path / "in" / "a.ARW").write_bytes(raw_bytes)
+    (tmp_path / "in" / "locked").chmod(0)
     try:
-        report = pack_folder(tmp_path, tmp_path / "out", options=ONE)
+        done = subprocess.run(
+            [*before, *rawisp_command, "pack", str(tmp_path / "in"), "-o", str(tmp_path / "out")],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
     finally:
-        (tmp_path / "locked").chmod(0o700)
-    assert report.exit_code == 1
+        (tmp_path / "in" / "locked").chmod(0o700)
+    assert (tmp_path / "out" / "a.npy").exists()
+    assert done.returncode == 1 and "locked" in done.stderr, done.stderr
 
 
 def test_a_tree_that_is_both_source_and_output_settles(tmp_path: Path, raw_bytes: bytes) -> None:

@@ -6,9 +6,10 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,7 @@ class Run:
     eventually: Eventually
     find_workers: FindWorkers
     digests: Digests
+    pids: list[int] = field(default_factory=list)
 
     @property
     def out(self) -> Path:
@@ -84,6 +86,7 @@ class Run:
             text=True,
             start_new_session=True,
         )
+        self.pids.append(process.pid)
         begun = self.eventually(lambda: self._manifest_time() != before or process.poll() == 0, 30)
         assert begun, "the run did not begin"
         return process
@@ -107,21 +110,22 @@ class Run:
             if not name.endswith(".rawisp-tmp"):
                 assert whole[name] == digest, f"{name} is there but not whole"
 
-    def finish(self, spools: set[str]) -> None:
+    def spools_left(self) -> list[str]:
+        """Spool folders of this test's own runs; others may be at work on this machine."""
+        names = [p.name for p in Path("/dev/shm").glob("rawisp-spool-*")]
+        return [n for n in names if {str(pid) for pid in self.pids} & set(n.split("-"))]
+
+    def finish(self) -> None:
         """Runs to the end; everything must be as if nothing had happened."""
         process = self.start()
         _, talk = process.communicate(timeout=60)
         assert process.returncode == 0, talk
         assert self.digests(self.out) == self.bench.clean[self.verb]
-        assert spool_folders() <= spools
+        assert self.spools_left() == []
         assert self.find_workers(str(self.base)) == []
 
     def left_in_tmp(self) -> list[str]:
         return sorted(p.name for p in (self.base / "tmp").iterdir())
-
-
-def spool_folders() -> set[str]:
-    return {p.name for p in Path("/dev/shm").glob("rawisp-spool-*")}
 
 
 MakeRun = Callable[[str], Run]
@@ -160,22 +164,22 @@ def delays(verb: str, seed: int, count: int) -> list[float]:
 def test_a_killed_pack_continues_to_the_same_bytes(
     run_of: MakeRun, whole_group: bool, seed: int
 ) -> None:
-    run, spools = run_of("pack"), spool_folders()
+    run = run_of("pack")
     run.kill(delays("pack", seed + 10 * whole_group, 1)[0], whole_group)
-    run.finish(spools)
+    run.finish()
 
 
 def test_an_enhance_killed_again_and_again_continues_to_the_same_bytes(run_of: MakeRun) -> None:
-    run, spools = run_of("enhance"), spool_folders()
+    run = run_of("enhance")
     for number, seconds in enumerate(delays("enhance", 3, 2)):
         run.kill(seconds, whole_group=number % 2 == 0)
-    run.finish(spools)
+    run.finish()
 
 
 def test_no_logs_of_killed_workers_pile_up(run_of: MakeRun) -> None:
     run = run_of("pack")
     run.kill(0.3, whole_group=True)
-    run.finish(spool_folders())
+    run.finish()
     assert run.left_in_tmp() == []
 
 
@@ -184,7 +188,7 @@ def test_no_logs_of_killed_workers_pile_up(run_of: MakeRun) -> None:
 def test_an_interrupt_ends_in_a_sentence_and_130(
     run_of: MakeRun, verb: str, kind: signal.Signals
 ) -> None:
-    run, spools = run_of(verb), spool_folders()
+    run = run_of(verb)
     process = run.start()
     time.sleep(0.4 if verb == "pack" else 1.2)
     process.send_signal(kind)
@@ -193,7 +197,7 @@ def test_an_interrupt_ends_in_a_sentence_and_130(
     assert "interrupted" in talk and "again" in talk and "Traceback" not in talk
     assert run.find_workers(str(run.base)) == []
     assert run.left_in_tmp() == []
-    assert spool_folders() <= spools
+    assert run.spools_left() == []
     whole = run.bench.clean[verb]
     assert all(
         whole[name] == digest
@@ -201,7 +205,7 @@ def test_an_interrupt_ends_in_a_sentence_and_130(
         if not name.endswith(".rawisp-tmp")
     )
     if verb == "pack":
-        run.finish(spools)
+        run.finish()
 
 
 def test_an_impatient_double_interrupt_is_no_traceback(run_of: MakeRun) -> None:
@@ -216,14 +220,46 @@ def test_an_impatient_double_interrupt_is_no_traceback(run_of: MakeRun) -> None:
     assert process.returncode in (130, -signal.SIGINT), talk
     assert "Traceback" not in talk, talk
     assert run.eventually(lambda: not run.find_workers(str(run.base)), 5)
-    run.finish(spool_folders())
+    run.finish()
+
+
+def test_a_spool_of_a_run_in_another_container_is_left_alone(
+    bench: Bench, tmp_path: Path, rawisp_command: list[str]
+) -> None:
+    """Containers may share /dev/shm (--ipc=host) and not see each other's processes."""
+    if (
+        not os.access("/dev/shm", os.W_OK)
+        or subprocess.run(
+            ["unshare", "--pid", "--fork", "--mount-proc", "true"], capture_output=True
+        ).returncode
+    ):
+        pytest.skip("no /dev/shm, or no new process namespace is permitted here")
+    code = (
+        "import sys\nfrom rawisp.batch.spool import spool_folder\n"
+        "with spool_folder() as spool:\n    print(spool, flush=True)\n    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None and other.stdin is not None
+        spool = Path(other.stdout.readline().strip())
+        (spool / "0.linear.npy").write_bytes(b"in use")
+        sources = [str(bench.sources / "pack"), "-o", str(tmp_path / "out"), "--dry-run"]
+        in_container = ["unshare", "--pid", "--fork", "--mount-proc"]
+        subprocess.run(
+            [*in_container, *rawisp_command, "enhance", *sources], check=True, capture_output=True
+        )
+        kept = (spool / "0.linear.npy").exists()
+        other.stdin.close()
+    assert kept, "a spool in use was removed"
+    assert not spool.exists()
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("verb", FILES)
 def test_many_kills(run_of: MakeRun, verb: str) -> None:
     for seed in range(50):
-        run, spools = run_of(verb), spool_folders()
+        run = run_of(verb)
         for number, seconds in enumerate(delays(verb, 1000 + seed, 2)):
             run.kill(seconds, whole_group=number % 2 == 0)
-        run.finish(spools)
+        run.finish()

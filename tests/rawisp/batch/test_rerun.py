@@ -175,6 +175,20 @@ def test_the_users_own_files_are_never_overwritten(tmp_path: Path, make_raw: Mak
     assert snapshot(tmp_path) == before
 
 
+def test_a_picture_put_where_one_failed_is_not_overwritten(
+    tmp_path: Path, make_raw: MakeRaw
+) -> None:
+    """The file was damaged; its owner exported it by other means, and later found a good copy."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.ARW").write_text("damaged")
+    assert pack_folder(tmp_path / "in", tmp_path / "out", options=ONE).exit_code == 1
+    (tmp_path / "out" / "a.npy").write_bytes(b"mine")
+    make_raw(tmp_path / "in" / "a.ARW")
+    with contextlib.suppress(OutputError):
+        pack_folder(tmp_path / "in", tmp_path / "out", options=ONE)
+    assert (tmp_path / "out" / "a.npy").read_bytes() == b"mine"
+
+
 def test_a_link_in_the_way_is_not_followed(tmp_path: Path, make_raw: MakeRaw) -> None:
     make_raw(tmp_path / "in" / "a.ARW")
     (tmp_path / "out").mkdir()

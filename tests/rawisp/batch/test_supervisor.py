@@ -187,8 +187,13 @@ def test_the_traceback_of_a_bug_is_in_the_detail(tools: ModuleType) -> None:
 
 
 def test_a_worker_that_dies_while_idle_blames_nobody(tools: ModuleType) -> None:
-    outcomes = run_all(tools, payloads(2, p0="die later", p1="slow"), 2)
-    assert [o.error for o in outcomes.values()] == [None, None]
+    """It hands its payload on and dies a moment later, while the other crew still works on it."""
+    crews = [Crew("cpu", 1, tools.Tools()), Crew("model", 1, tools.Tools())]
+    work = payloads(1, p0="die later")
+    work[0]["late_fault"] = "slow"
+    with Supervisor(crews, TWO_STEPS, 60.0) as supervisor:
+        (outcome,) = supervisor.run(work)
+    assert outcome.error is None and outcome.payload["finished"] == 1
 
 
 def test_two_crews_hand_each_payload_on(tools: ModuleType) -> None:
