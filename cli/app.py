@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -52,18 +53,35 @@ def rawisp(
 def main() -> NoReturn:
     """The `rawisp` command."""
     signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of any alphabet on any terminal
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(_run())
+
+
+def _run() -> int:
+    """The exit code of the command that sys.argv asks for."""
+    code = 0
     try:
-        app()
+        try:
+            app()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        sys.stdout.flush()
     except RawispError as error:
         _say(str(error))
-        sys.exit(error.exit_code)
+        return error.exit_code
     except KeyboardInterrupt:
         _say("interrupted")
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of stdout has gone, as `| head` does
+        return 130
+    except OSError as error:
+        # All files are the library's business; what is left is stdout: a full disk behind it, or
+        # a reader that has gone, as `| head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    sys.exit(0)
+        if not isinstance(error, BrokenPipeError):
+            _say(f"cannot write to stdout ({error.strerror or error})")
+        return 1
+    return code
 
 
 def _say(text: str) -> None:

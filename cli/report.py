@@ -73,6 +73,8 @@ class Reporter:
             MofNCompleteColumn(),
             TextColumn("{task.fields[pace]}"),
             console=Console(stderr=True),
+            redirect_stdout=False,  # stdout is for data
+            redirect_stderr=False,
         )
         self._task = self._bar.add_task(self._verb, total=total, pace="")
         self._bar.start()

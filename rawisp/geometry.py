@@ -233,7 +233,8 @@ def fit_size(width: int, height: int, fit: Fit | None) -> tuple[int, int]:
     """
     if fit is None:
         return width, height
-    scale = min(1.0, fit[1] / min(width, height), fit[0] / max(width, height))
+    long, short = max(fit), min(fit)
+    scale = min(1.0, short / min(width, height), long / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 

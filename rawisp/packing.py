@@ -49,11 +49,12 @@ _PIXELS_WORTH_A_THREAD = 200_000
 def levels(value: float | Sequence[float] | npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
     """`value` (one number, or four by colour index R, G1, B, G2) as (4,) float64."""
     array = np.asarray(value, dtype=np.float64)
-    if array.shape not in ((), (4,)) or not np.isfinite(array).all():
+    if array.shape not in ((), (4,)):
         raise InvalidArrayError(
-            f"{name} must be one finite number or four in the order R, G1, B, G2, "
-            f"not shape {array.shape}"
+            f"{name} must be one number or four in the order R, G1, B, G2, not shape {array.shape}"
         )
+    if not np.isfinite(array).all():
+        raise InvalidArrayError(f"{name} must be finite, not {array.tolist()}")
     return np.broadcast_to(array, (4,)).copy()
 
 
@@ -151,6 +152,7 @@ def encode_packed(packed: Packed, dtype: str) -> npt.NDArray[np.generic]:
 
 def decode_packed(stored: npt.NDArray[np.generic]) -> Packed:
     """The inverse of `encode_packed`, by the array's dtype."""
+    stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)
     if stored.dtype == np.uint16:
         return stored.astype(np.float32) * np.float32(UINT16_SCALE) + np.float32(UINT16_OFFSET)
     if stored.dtype in (np.float16, np.float32):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +68,7 @@ class _Job:
     steps: Sequence[StepPlan]
     payload: Callable[[inputs.Source, str, int], Payload]
     records: dict[str, Record] = field(default_factory=dict)
+    ours: set[str] = field(default_factory=set)  # outputs that earlier runs left
     stopped: str = ""
     interrupted: bool = False
 
@@ -124,23 +126,27 @@ def enhance_folder(
     folder = os.fspath(out)
     archive, metadata = describe_checkpoint(settings.checkpoint, input_color=settings.input_color)
     fit = metadata.fit if settings.fit == "checkpoint" else settings.fit
-    labels = (
-        annotate.Labels(os.fspath(annotations), settings.annotation_frame, folder)
-        if (annotations is not None)
-        else None
-    )
     suffixes = RAW_SUFFIXES | packed_files.PACKED_SUFFIXES
     found = _found(sources, folder, suffixes, "camera RAW or packed")
     found.sources = [s for s in found.sources if s.named or _readable_kind(s.path)]
     if not found.sources:
         raise inputs.nothing_found(_listed(sources), found, "camera RAW or packed")
     outputs = inputs.plan_outputs(found.sources, writer.IMAGE_SUFFIX[settings.format])
+    labels = None
+    if annotations is not None:
+        labels = annotate.Labels(
+            os.fspath(annotations),
+            settings.annotation_frame,
+            folder,
+            found.sources,
+            overwrite=options.overwrite,
+        )
     color: Any = metadata.input_color
     manifests = packed_files.PackedRecords()
 
     def payload(source: inputs.Source, output: str, index: int) -> Payload:
         values = _payload(source, folder, output)
-        values["annotation"] = labels.entry(source.relative) if labels else None
+        values["annotation"] = labels.entry(source) if labels else None
         values["spool_linear"] = os.path.join(spool, f"{index}.linear.npy")
         values["spool_image"] = os.path.join(spool, f"{index}.image.npy")
         if inputs.suffix_of(source.path) == ".npy":
@@ -194,8 +200,10 @@ def _found(
     sources: Sequence[Path] | Path, folder: str, suffixes: frozenset[str], wanted: str
 ) -> inputs.Found:
     names = _listed(sources)
-    if not names:
+    if not names or "" in names:
         raise UsageError("no input was named")
+    if not folder:
+        raise UsageError("no output folder was named; use -o . for the current one")
     found = inputs.find_sources(names, suffixes, outside=folder)
     if not found.sources:
         raise inputs.nothing_found(names, found, wanted)
@@ -221,6 +229,7 @@ def _run(job: _Job, sources: list[inputs.Source], outputs: list[str]) -> RunRepo
     plan = make_plan(
         sources, outputs, job.folder, known, job.identity, overwrite=job.options.overwrite
     )
+    job.ours = {output for output, entry in known.items() if entry["status"] != "failed"}
     job.on_event(Event("plan", total=len(sources)))
     for output, entry in plan.skipped.items():
         _settle(job, {**entry, "status": "skipped", "reason": "done by an earlier run"}, output)
@@ -229,6 +238,8 @@ def _run(job: _Job, sources: list[inputs.Source], outputs: list[str]) -> RunRepo
             _settle(job, _record(job, source.path, output, "planned"), output)
     elif plan.todo:
         _work(job, plan)
+    else:
+        _sweep(job.folder)
     return RunReport(
         records=[job.records[output] for output in outputs],
         interrupted=job.interrupted,
@@ -264,6 +275,12 @@ def _work(job: _Job, plan: Plan) -> None:
             )
 
 
+def _sweep(folder: str) -> None:
+    """What a run left that was killed after its last picture; not while another run is there."""
+    with suppress(OutputError), output_folder_lock(folder):
+        writer.sweep_temporaries(folder)
+
+
 def _make_folders(folder: str, plan: Plan) -> None:
     for path in sorted({os.path.dirname(os.path.join(folder, o)) for _, o in plan.todo}):
         try:
@@ -290,11 +307,14 @@ def _finished(job: _Job, payload: Payload, outcome: Outcome) -> Record:
     source, output = payload["source"], payload["output"]
     seconds = {"seconds": round(outcome.seconds, 4)}
     if outcome.error is None:
-        return {**_record(job, source, output, "done"), **outcome.payload, **seconds}
+        return {**outcome.payload, **_record(job, source, output, "done"), **seconds}
     error = outcome.error
+    if output in job.ours:  # made from what the source was before; it would pass for up to date
+        with suppress(OSError):
+            os.unlink(payload["output_path"])
     reason = error.reason if isinstance(error, InputError) else str(error)
     for key in ("spool_linear", "spool_image"):
-        if key in payload and os.path.exists(payload[key]):
+        with suppress(OSError, KeyError):
             os.unlink(payload[key])
     record = {**_record(job, source, output, "failed", reason), **seconds}
     record["detail"] = outcome.detail

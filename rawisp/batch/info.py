@@ -29,7 +29,7 @@ def info_files(
     if not found.sources:
         raise inputs.nothing_found(names, found, "camera RAW")
     payloads = [{"source": source.path} for source in found.sources]
-    crew = Crew("cpu", workers, InfoToolbox(read or ReadSettings()))
+    crew = Crew("cpu", max(1, workers), InfoToolbox(read or ReadSettings()))
     ended: dict[int, dict[str, Any]] = {}
     following = 0
     with Supervisor([crew], [StepPlan("info", "cpu")], timeout_s) as supervisor:

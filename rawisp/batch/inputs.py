@@ -42,9 +42,9 @@ def find_sources(
     """Files named in `given`, and every file below the folders in it whose suffix is in `suffixes`.
 
     A file that is named is taken whatever its suffix, also when it does not exist (it fails when
-    its turn comes, the others go on). Folders are walked in sorted order; hidden files and folders
-    (macOS's "._" twins among them) and links to folders are passed over, and so is all below
-    `outside`, the output folder.
+    its turn comes, the others go on); a folder that cannot be listed fails likewise. Folders are
+    walked in sorted order; hidden files and folders (macOS's "._" twins among them) and links to
+    folders are passed over, and so is all below `outside`, the output folder.
     """
     found = Found()
     seen: set[str] = set()
@@ -53,7 +53,7 @@ def find_sources(
         named = not os.path.isdir(name)
         base = os.path.dirname(name) if named else name
         for path in iter([name]) if named else _walk(name, suffixes, barrier, found):
-            key = os.path.realpath(path)
+            key = os.path.abspath(path)
             if key in seen:
                 continue
             seen.add(key)
@@ -64,7 +64,8 @@ def find_sources(
 def _walk(
     folder: str, suffixes: frozenset[str], barrier: str | None, found: Found
 ) -> Iterator[str]:
-    for here, folders, files in os.walk(folder, followlinks=False):
+    unreadable: list[OSError] = []
+    for here, folders, files in os.walk(folder, onerror=unreadable.append, followlinks=False):
         folders[:] = sorted(
             name
             for name in folders
@@ -77,6 +78,7 @@ def _walk(
                 yield os.path.join(here, name)
             else:
                 found.other_suffixes[suffix_of(name) or "no suffix"] += 1
+    yield from (os.fspath(error.filename) for error in unreadable)
 
 
 def nothing_found(given: Sequence[str], found: Found, wanted: str) -> NothingToDoError:

@@ -18,6 +18,9 @@ from rawisp.errors import OutputError, display_path
 FILE_NAME = "manifest.jsonl"
 
 
+_STATUSES = ("pending", "done", "failed")
+
+
 class Manifest:
     """The manifest of one output folder, in memory and on disk."""
 
@@ -49,7 +52,11 @@ class Manifest:
 
 
 def read_manifest(path: str) -> dict[str, dict[str, Any]]:
-    """Output to its last record. A torn last line (a killed run) is dropped; empty when no file."""
+    """Output to its last record; empty when there is no file.
+
+    A line that is none of ours (torn by a kill, say) is passed over beside good ones. OutputError
+    for a file that has lines and not one of ours: it belongs to somebody else.
+    """
     entries: dict[str, dict[str, Any]] = {}
     try:
         with open(path, "rb") as file:
@@ -59,9 +66,26 @@ def read_manifest(path: str) -> dict[str, dict[str, Any]]:
     except OSError as error:
         raise OutputError(f"{display_path(path)}: cannot be read ({error.strerror})") from None
     for line in lines:
-        try:
-            record = json.loads(line)
+        record = _record(line)
+        if record is not None:
             entries[record["output"]] = record
-        except (ValueError, TypeError, KeyError):
-            continue
+    if not entries and any(line.strip() for line in lines):
+        raise OutputError(
+            f"{display_path(path)}: was not written by rawisp; move it away or choose another -o"
+        )
     return entries
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    good = (
+        isinstance(record, dict)
+        and isinstance(record.get("output"), str)
+        and isinstance(record.get("source"), str)
+        and record.get("status") in _STATUSES
+        and isinstance(record.get("settings"), dict)
+    )
+    return record if good else None

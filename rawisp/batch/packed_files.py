@@ -17,8 +17,10 @@ from rawisp.errors import (
     CorruptFileError,
     InputError,
     InvalidArrayError,
-    UnreadableFileError,
+    OutputError,
 )
+from rawisp.raw import open_regular_file
+from rawisp.raw.tags import quiet_tifffile
 
 PACKED_SUFFIXES = frozenset({".npy", ".tif", ".tiff"})
 
@@ -29,6 +31,21 @@ def is_packed(path: str) -> bool:
     if suffix == ".npy":
         return True
     return suffix in PACKED_SUFFIXES and _tiff_facts(path) is not None
+
+
+# What an enhance run says of itself, and must not inherit from the run that packed.
+_OF_THE_PACK_RUN = (
+    "source",
+    "output",
+    "status",
+    "reason",
+    "seconds",
+    "settings",
+    "checkpoint",
+    "version",
+    "source_bytes",
+    "source_modified_ns",
+)
 
 
 class PackedRecords:
@@ -43,7 +60,7 @@ class PackedRecords:
         while True:
             candidate = os.path.join(folder, FILE_NAME)
             if candidate not in self._manifests:
-                self._manifests[candidate] = read_manifest(candidate)
+                self._manifests[candidate] = _manifest_or_none(candidate)
             entry = self._manifests[candidate].get(os.path.relpath(path, folder))
             if entry is not None:
                 return entry
@@ -51,6 +68,13 @@ class PackedRecords:
             if parent == folder:
                 return None
             folder = parent
+
+
+def _manifest_or_none(path: str) -> dict[str, dict[str, Any]]:
+    try:
+        return read_manifest(path)
+    except OutputError:  # somebody else's, above our files
+        return {}
 
 
 def read_packed(
@@ -82,16 +106,14 @@ def read_packed(
 
 def _load(path: str) -> npt.NDArray[np.generic]:
     try:
-        if suffix_of(path) == ".npy":
-            with open(path, "rb") as file:
+        with open_regular_file(path) as file:
+            if suffix_of(path) == ".npy":
                 array: npt.NDArray[np.generic] = np.load(file, allow_pickle=False)
-            return array
-        import tifffile
+                return array
+            import tifffile
 
-        with open(path, "rb") as file:
-            return np.asarray(tifffile.imread(file))
-    except FileNotFoundError:
-        raise UnreadableFileError(path, "does not exist") from None
+            with quiet_tifffile():
+                return np.asarray(tifffile.imread(file))
     except InputError:
         raise
     except Exception as error:
@@ -108,7 +130,7 @@ def _tiff_facts(path: str) -> dict[str, Any] | None:
     import tifffile
 
     try:
-        with open(path, "rb") as file, tifffile.TiffFile(file) as tiff:
+        with open_regular_file(path) as file, quiet_tifffile(), tifffile.TiffFile(file) as tiff:
             facts = json.loads(tiff.pages.first.tags.valueof(270) or "")
     except Exception:  # any other TIFF, or none
         return None
@@ -142,6 +164,12 @@ def _facts(
             "affine": geometry.Affine.scaling(0.5, 0.5).rows(),
             "warnings": [f"no manifest knows this file; taken as {color}, sensor orientation"],
         }
+    if "affine" not in record:  # the run that packed it was killed before it wrote its own line
+        raise CorruptFileError(
+            path,
+            "comes from a pack run that was interrupted before it recorded the facts",
+            "run the same pack command again",
+        )
     settings = record["settings"]
     if settings["color"] != color:
         raise CorruptFileError(
@@ -155,8 +183,7 @@ def _facts(
             f"is {width}x{height}, its manifest says {record['output_size']}",
             "pack the RAW file again",
         )
-    dropped = ("source", "output", "status", "reason", "seconds", "settings", "version")
-    facts = {key: value for key, value in record.items() if key not in dropped}
+    facts = {key: value for key, value in record.items() if key not in _OF_THE_PACK_RUN}
     return {**facts, "packed_orient": settings["orient"], "packed_from": record.get("source")}
 
 

@@ -59,9 +59,9 @@ def make_plan(
         entry = entries.get(output)
         if overwrite or not os.path.lexists(os.path.join(folder, output)):
             plan.todo.append((source, output))
-        elif entry is None:
-            foreign.append(output)
-        elif entry["status"] != "done":
+        elif entry is None or entry["status"] == "failed":
+            foreign.append(output)  # nothing of ours is left where an input failed
+        elif entry["status"] == "pending":
             plan.todo.append((source, output))
         else:
             _check_same(source, output, folder, entry, identity)

@@ -13,14 +13,15 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from rawisp.batch.spool import logs_folder
 from rawisp.batch.worker import Payload, Toolbox
 from rawisp.errors import ProcessingError, RawispError
 
@@ -98,17 +99,19 @@ class Supervisor:
         self._waiting: list[deque[_Item]] = [deque() for _ in steps]
         self._under_way = 0
         self._failed_starts = 0
-        self._logs = tempfile.TemporaryDirectory(prefix="rawisp-workers-")
+        self._resources = ExitStack()
+        self._logs = ""
         self._serial = 0
 
     def __enter__(self) -> Supervisor:
+        self._logs = self._resources.enter_context(logs_folder())
         return self
 
     def __exit__(self, *_: object) -> None:
         for worker in self._workers:
             self._end(worker)
         self._workers.clear()
-        self._logs.cleanup()
+        self._resources.close()
 
     def run(
         self, payloads: Sequence[Payload], should_stop: Callable[[], bool] = lambda: False
@@ -132,18 +135,18 @@ class Supervisor:
 
     def _start_crews(self, payloads: int) -> None:
         for crew in self._crews.values():
-            for _ in range(min(crew.count, max(1, payloads))):
+            for _ in range(max(1, min(crew.count, payloads))):
                 self._workers.append(self._spawn(crew))
 
     def _spawn(self, crew: Crew) -> _Worker:
         """A fresh interpreter with our module path, whatever the caller's main program is."""
         ours, theirs = socket.socketpair()
         self._serial += 1
-        stderr_path = os.path.join(self._logs.name, f"{crew.name}-{self._serial}")
+        stderr_path = os.path.join(self._logs, f"{crew.name}-{self._serial}")
         code = (
             f"import sys; sys.path[:] = {sys.path!a}; "
             "from rawisp.batch.worker import main; "
-            f"main({theirs.fileno()})"
+            f"main({theirs.fileno()}, {os.getpid()})"
         )
         # Native libraries write to file descriptor 2 as they please; here it is a file.
         with theirs, open(stderr_path, "ab") as log:
@@ -206,11 +209,11 @@ class Supervisor:
                 yield from self._handle(worker, message)
         for worker in [w for w in self._workers if time.monotonic() > self._deadline(w)]:
             worker.process.kill()
-            yield from self._bury(
-                worker,
-                f"took longer than {self._timeout_s:g} s and was stopped",
-                "raise --timeout if it is only slow",
-            )
+            if worker.ready:
+                problem = f"took longer than {self._timeout_s:g} s and was stopped"
+                yield from self._bury(worker, problem, "raise --timeout if it is only slow")
+            else:
+                yield from self._bury(worker, f"not ready after {_STARTUP_LIMIT_S:g} s")
 
     def _deadline(self, worker: _Worker) -> float:
         if not worker.ready:

@@ -13,6 +13,7 @@ from rawisp import geometry, packing
 from rawisp.batch import packed_files, writer
 from rawisp.batch.worker import Payload, Step
 from rawisp.color import InputColor
+from rawisp.errors import InputError
 from rawisp.raw import DEFAULT_MAX_MEGAPIXELS, Overrides, RawFrame, open_raw
 from rawisp.resize import shrink
 
@@ -159,6 +160,12 @@ class EnhanceToolbox:
     def _decode(self, payload: Payload) -> Payload:
         """RAW or packed file to a planar image of final size and orientation in the spool."""
         if packed_files.is_packed(payload["source"]):
+            if self.settings.read.overrides.any():
+                raise InputError(
+                    payload["source"],
+                    "is packed already; --matrix, --black and --white are for RAW files",
+                    "pack the RAW file again with them",
+                )
             planar, record = packed_files.read_packed(
                 payload["source"], payload.get("packed_record"), self.color, self.settings.orient
             )

@@ -12,8 +12,10 @@ imports torch unless its toolbox does. Messages to the supervisor:
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -34,14 +36,26 @@ class Toolbox(Protocol):
         ...
 
 
-def main(descriptor: int) -> None:
-    """Serves until the supervisor closes the pipe."""
+# How often a worker looks whether its supervisor is still there.
+_ORPHAN_CHECK_S = 1.0
+
+
+def main(descriptor: int, supervisor_pid: int) -> None:
+    """Serves until the supervisor closes the pipe, or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
+    threading.Thread(target=_leave_when_orphaned, args=(supervisor_pid,), daemon=True).start()
     connection = Connection(descriptor)
     try:
         _serve(connection)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         sys.exit(0)
+
+
+def _leave_when_orphaned(supervisor_pid: int) -> None:
+    """A worker that hangs in its file never reads the closed pipe; this thread ends it."""
+    while os.getppid() == supervisor_pid:
+        time.sleep(_ORPHAN_CHECK_S)
+    os._exit(1)
 
 
 def _serve(connection: Connection) -> None:

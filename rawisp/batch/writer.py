@@ -76,26 +76,34 @@ def sweep_temporaries(folder: str) -> int:
 
 
 def write_npy(path: str, array: npt.NDArray[Any]) -> None:
-    """A .npy file of `array`."""
+    """A .npy file of `array`.
+
+    Not np.save, which reports a full disk without an error number.
+    """
     contiguous = np.ascontiguousarray(array)
-    write_atomically(path, lambda file: np.save(file, contiguous, allow_pickle=False))
+
+    def write(file: BinaryIO) -> None:
+        header = np.lib.format.header_data_from_array_1_0(contiguous)
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(contiguous.data)
+
+    write_atomically(path, write)
 
 
 def write_packed_tiff(path: str, array: npt.NDArray[Any], facts: dict[str, Any]) -> None:
     """An uncompressed TIFF of a packed (H, W, 3) array; `facts` as JSON in ImageDescription."""
     import tifffile
 
-    def write(file: BinaryIO) -> None:
-        tifffile.imwrite(
-            file,
-            np.ascontiguousarray(array),
-            photometric="rgb",
-            software="rawisp",
-            description=json.dumps(facts, sort_keys=True),
-            metadata=None,
-        )
-
-    write_atomically(path, write)
+    buffer = io.BytesIO()
+    tifffile.imwrite(
+        buffer,
+        np.ascontiguousarray(array),
+        photometric="rgb",
+        software="rawisp",
+        description=json.dumps(facts, sort_keys=True),
+        metadata=None,
+    )
+    write_bytes(path, buffer.getbuffer())
 
 
 def encode_image(image: npt.NDArray[np.uint8], image_format: str) -> bytes:
@@ -127,7 +135,7 @@ def write_json(path: str, value: object) -> None:
     write_bytes(path, json.dumps(value, indent=1).encode())
 
 
-def write_bytes(path: str, data: bytes) -> None:
+def write_bytes(path: str, data: bytes | memoryview) -> None:
     """`data` as a file."""
 
     def write(file: BinaryIO) -> None:

@@ -2,7 +2,7 @@
 
 from rawisp.raw.formats import RAW_SUFFIXES
 from rawisp.raw.frame import Exposure, RawFrame
-from rawisp.raw.reader import DEFAULT_MAX_MEGAPIXELS, Overrides, open_raw
+from rawisp.raw.reader import DEFAULT_MAX_MEGAPIXELS, Overrides, open_raw, open_regular_file
 
 __all__ = [
     "DEFAULT_MAX_MEGAPIXELS",
@@ -11,4 +11,5 @@ __all__ = [
     "Overrides",
     "RawFrame",
     "open_raw",
+    "open_regular_file",
 ]

@@ -52,9 +52,16 @@ class Overrides:
         """InvalidArrayError for a matrix that cannot be inverted, or levels that are none."""
         if self.matrix is not None and not colors.usable(self.matrix):
             raise InvalidArrayError("matrix must be finite, 3x3 and invertible (XYZ to camera)")
+        given = {}
         for name, values in (("black", self.black), ("white", self.white)):
             if values is not None:
-                packing.levels(_single(values), name)
+                given[name] = packing.levels(_single(values), name)
+        if len(given) == 2 and not (given["white"] > given["black"]).all():
+            raise InvalidArrayError("white (--white) must be above black (--black)")
+
+    def any(self) -> bool:
+        """Whether anything is overridden."""
+        return not (self.matrix is None and self.black is None and self.white is None)
 
 
 def open_raw(
@@ -78,24 +85,32 @@ def open_raw(
     """
     name = os.fsdecode(path)
     try:
-        with _open_file(name) as file:
+        with open_regular_file(name) as file:
             return _decode(name, file, max_megapixels, overrides or Overrides())
     except OSError as error:
         raise UnreadableFileError(name, f"cannot be read ({error.strerror or error})") from None
 
 
-def _open_file(name: str) -> BinaryIO:
+def open_regular_file(name: str) -> BinaryIO:
+    """`name` opened for reading. UnreadableFileError for what is missing or no regular file.
+
+    Opening a pipe would block until somebody writes to it.
+    """
     try:
         mode = os.stat(name).st_mode
+        if stat.S_ISREG(mode):
+            return open(name, "rb")
     except FileNotFoundError:
         raise UnreadableFileError(name, "does not exist") from None
     except ValueError:
         raise UnreadableFileError(name, "is no valid path") from None
-    if stat.S_ISDIR(mode):
-        raise UnreadableFileError(name, "is a folder, not a file")
-    if not stat.S_ISREG(mode):
+    except OSError as error:
+        raise UnreadableFileError(name, f"cannot be read ({error.strerror})") from None
+    if not stat.S_ISDIR(mode):
         raise UnreadableFileError(name, "is no regular file (a pipe, device or socket)")
-    return open(name, "rb")
+    if not os.access(name, os.R_OK | os.X_OK):
+        raise UnreadableFileError(name, "is a folder that may not be read", "check its permissions")
+    raise UnreadableFileError(name, "is a folder, not a file")
 
 
 def _decode(
@@ -374,7 +389,8 @@ def _exposure(raw: Any, tags: Tags) -> Exposure:
         stated = tags.exif.get(tag)
         if stated == 0:  # the file says "unknown"; LibRaw turns that into 1 s and f/1
             return None
-        return round(float(value), 9) if np.isfinite(value) and value > 0 else stated
+        # LibRaw's numbers are float32: seven digits are meant.
+        return float(f"{value:.7g}") if np.isfinite(value) and value > 0 else stated
 
     captured = tags.captured_at
     try:

@@ -96,22 +96,28 @@ def _tiff_streams(file: BinaryIO) -> Iterator[BinaryIO]:
                 yield io.BytesIO(boxes[at + 4 : at - 4 + length])
 
 
+@contextlib.contextmanager
+def quiet_tifffile() -> Iterator[None]:
+    """tifffile logs about damaged tags; here they are simply missing."""
+    logger = logging.getLogger("tifffile")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _tags_of(stream: BinaryIO) -> Tags:
     import tifffile
 
-    # tifffile logs about damaged tags; here they are simply missing.
-    logger = logging.getLogger("tifffile")
-    level, logger.level = logger.level, logging.CRITICAL + 1
     stream.seek(0)
-    try:
-        with tifffile.TiffFile(stream) as tiff:
-            first: Any = tiff.pages[0]
-            pages = _pages(first)
-            main = _values(first)
-            raw = _raw_values(pages)
-            declared = max((_declared_size(_values(page)) for page in pages), key=math.prod)
-    finally:
-        logger.level = level
+    with quiet_tifffile(), tifffile.TiffFile(stream) as tiff:
+        first: Any = tiff.pages[0]
+        pages = _pages(first)
+        main = _values(first)
+        raw = _raw_values(pages)
+        declared = max((_declared_size(_values(page)) for page in pages), key=math.prod)
     exif = main.get(EXIF_IFD)
     exif = exif if isinstance(exif, dict) else {}
     origin, size = _default_crop(raw)

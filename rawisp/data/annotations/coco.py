@@ -10,14 +10,14 @@ import json
 import math
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rawisp.errors import AnnotationError, display_path
+from rawisp.errors import AnnotationError, display_path, printable
 from rawisp.geometry import Affine, clip_boxes
 
 Json = dict[str, Any]
@@ -25,10 +25,11 @@ Json = dict[str, Any]
 
 @dataclass
 class CocoFile:
-    """The parsed file: `document` as read, images by name, annotations by image id."""
+    """The parsed file: `document` as read, images by path and by name, annotations by image id."""
 
     path: str
     document: Json
+    images_by_path: dict[str, list[Json]] = field(default_factory=lambda: defaultdict(list))
     images_by_name: dict[str, list[Json]] = field(default_factory=lambda: defaultdict(list))
     annotations_by_image: dict[Any, list[Json]] = field(default_factory=lambda: defaultdict(list))
 
@@ -38,8 +39,11 @@ class CocoFile:
         Case and suffix do not count (a JSON made for JPEGs fits the RAW files). AnnotationError
         when several entries fit.
         """
-        for key in (_key(relative), _key(os.path.basename(relative))):
-            entries = self.images_by_name.get(key, [])
+        path, name = _key(relative), _key(os.path.basename(relative))
+        for key, entries in (
+            (path, self.images_by_path.get(path, [])),
+            (name, self.images_by_name.get(name, [])),
+        ):
             if len(entries) > 1:
                 raise AnnotationError(
                     f"{display_path(self.path)}: {len(entries)} images are called {key!r}; "
@@ -59,8 +63,8 @@ def read_coco(path: str) -> CocoFile:
         raise AnnotationError(f"{shown}: there is no such annotation file") from None
     except OSError as error:
         raise AnnotationError(f"{shown}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise AnnotationError(f"{shown}: is no JSON ({error})") from None
+    except (ValueError, RecursionError) as error:
+        raise AnnotationError(f"{shown}: is no JSON ({_short_text(error)})") from None
     if not isinstance(document, dict) or not all(
         isinstance(document.get(key), list) for key in ("images", "annotations")
     ):
@@ -74,14 +78,15 @@ def read_coco(path: str) -> CocoFile:
         if image["id"] in known:
             raise AnnotationError(f"{shown}: the image id {image['id']!r} occurs twice")
         known.add(image["id"])
-        names = {_key(image["file_name"]), _key(os.path.basename(image["file_name"]))}
-        for name in names:
-            coco.images_by_name[name].append(image)
+        coco.images_by_path[_key(image["file_name"])].append(image)
+        coco.images_by_name[_key(os.path.basename(image["file_name"]))].append(image)
     for number, annotation in enumerate(document["annotations"]):
         where = f"{shown}: annotations[{number}]"
         _check_annotation(annotation, where)
         if annotation["image_id"] not in known:
-            raise AnnotationError(f"{where}: no image has the id {annotation['image_id']!r}")
+            raise AnnotationError(
+                f"{where}: no image has the id {_short_text(repr(annotation['image_id']))}"
+            )
         coco.annotations_by_image[annotation["image_id"]].append(annotation)
     return coco
 
@@ -94,20 +99,45 @@ def _check_image(image: Any, where: str) -> None:
             raise AnnotationError(f'{where}: has no "{key}"')
     if not isinstance(image["id"], int | str) or not isinstance(image["file_name"], str):
         raise AnnotationError(f"{where}: its id must be a number or text, its file_name text")
-    if not all(isinstance(image[key], int) and image[key] > 0 for key in ("width", "height")):
+    if not all(type(image[key]) is int and image[key] > 0 for key in ("width", "height")):
         raise AnnotationError(f"{where}: width and height must be whole numbers above 0")
 
 
 def _check_annotation(annotation: Any, where: str) -> None:
     if not isinstance(annotation, dict) or "image_id" not in annotation:
         raise AnnotationError(f'{where}: has no "image_id"')
+    if not isinstance(annotation["image_id"], int | float | str):
+        raise AnnotationError(f"{where}: its image_id must be a number or text")
     box = annotation.get("bbox")
-    if (
-        not isinstance(box, list)
-        or len(box) != 4
-        or not all(isinstance(v, int | float) and math.isfinite(v) for v in box)
-    ):
-        raise AnnotationError(f"{where}: its bbox {box!r} is not four finite numbers")
+    if not _numbers(box, 4):
+        raise AnnotationError(
+            f"{where}: its bbox {_short_text(repr(box))} is not four finite numbers"
+        )
+    polygons = annotation.get("segmentation")
+    if isinstance(polygons, list) and not all(_numbers(p) and len(p) % 2 == 0 for p in polygons):
+        raise AnnotationError(f"{where}: its segmentation is no list of polygons [x, y, x, y, ...]")
+    keypoints = annotation.get("keypoints")
+    if isinstance(keypoints, list) and not (_numbers(keypoints) and len(keypoints) % 3 == 0):
+        raise AnnotationError(f"{where}: its keypoints are no numbers [x, y, v, x, y, v, ...]")
+
+
+def _numbers(values: Any, count: int | None = None) -> bool:
+    """Whether `values` is a list of finite numbers (so many, if `count` is given)."""
+    if not isinstance(values, list) or (count is not None and len(values) != count):
+        return False
+    return all(_finite(value) for value in values)
+
+
+def _finite(value: Any) -> bool:
+    try:
+        return isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond float's range
+        return False
+
+
+def _short_text(value: object) -> str:
+    """`value` as a phrase of at most 80 characters, for a message."""
+    return printable(str(value))[:80]
 
 
 def _key(file_name: str) -> str:
@@ -152,18 +182,19 @@ def moved_document(coco: CocoFile, placed: Sequence[Placed]) -> tuple[Json, dict
 
 
 def _moved(annotation: Json, place: Placed, counts: dict[str, int]) -> Json | None:
-    box = place.to_output.boxes([annotation["bbox"]])
-    x, y, width, height = clip_boxes(box, place.width, place.height)[0]
+    box = clip_boxes(place.to_output.boxes([annotation["bbox"]]), place.width, place.height)
+    x, y, width, height = (_short(value) for value in box[0])
     if width <= 0 or height <= 0 or min(annotation["bbox"][2:]) <= 0:
         counts["empty_boxes_dropped"] += 1
         return None
-    moved = {**annotation, "bbox": [_short(v) for v in (x, y, width, height)]}
+    moved = {**annotation, "bbox": [x, y, width, height]}
     if "area" in annotation:
+        area = annotation["area"]
         own = annotation["bbox"][2] * annotation["bbox"][3]
-        is_box = math.isclose(annotation["area"], own, rel_tol=1e-3)
-        moved["area"] = _short(
-            width * height if is_box else annotation["area"] * place.to_output.area_scale
-        )
+        if _finite(area) and not math.isclose(area, own, rel_tol=1e-3):
+            moved["area"] = _short(area * place.to_output.area_scale)
+        else:  # the box's own, or nothing usable
+            moved["area"] = _short(width * height)
     _move_shapes(moved, place.to_output, counts)
     return moved
 
@@ -179,10 +210,12 @@ def _move_shapes(moved: Json, to_output: Affine, counts: dict[str, int]) -> None
             for polygon in segmentation
         ]
     keypoints = moved.get("keypoints")
-    if isinstance(keypoints, list) and len(keypoints) % 3 == 0:
+    if isinstance(keypoints, list):
         points = np.reshape(np.asarray(keypoints, dtype=np.float64), (-1, 3))
-        points[:, :2] = to_output.points(points[:, :2])
+        labelled = points[:, 2] != 0  # COCO writes those that are not as 0, 0, 0
+        points[labelled, :2] = to_output.points(points[labelled, :2])
         moved["keypoints"] = [_short(v) for v in points.ravel()]
 
 
-_short: Callable[[float], float] = lambda value: round(float(value), 4)  # noqa: E731
+def _short(value: float) -> float:
+    return round(float(value), 4)
