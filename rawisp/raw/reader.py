@@ -8,26 +8,22 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from rawisp import color as colors
-from rawisp import geometry, packing
+from rawisp import packing
 from rawisp.errors import (
     CorruptFileError,
     InputError,
-    InvalidArrayError,
     TooLargeError,
     UnreadableFileError,
     UnsupportedRawError,
 )
-from rawisp.raw import formats
-from rawisp.raw.frame import Exposure, RawFrame
-from rawisp.raw.names import camera_name, stated_text
+from rawisp.raw import facts, formats
+from rawisp.raw.frame import RawFrame
+from rawisp.raw.names import camera_name
 from rawisp.raw.tags import PHOTOMETRIC_LINEAR_RAW, Tags, read_tags
 
 DEFAULT_MAX_MEGAPIXELS = 200.0
@@ -37,38 +33,11 @@ _MAX_BYTES_PER_PIXEL = 8
 _SMALL_FILE_BYTES = 256 << 20
 
 
-@dataclass(frozen=True)
-class Overrides:
-    """Facts a user knows better than the file; None keeps the file's.
-
-    matrix: (3, 3) XYZ to camera. black, white: one level, or four by colour index R, G1, B, G2.
-    """
-
-    matrix: colors.Matrix | None = None
-    black: tuple[float, ...] | None = None
-    white: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        """InvalidArrayError for a matrix that cannot be inverted, or levels that are none."""
-        if self.matrix is not None and not colors.usable(self.matrix):
-            raise InvalidArrayError("matrix must be finite, 3x3 and invertible (XYZ to camera)")
-        given = {}
-        for name, values in (("black", self.black), ("white", self.white)):
-            if values is not None:
-                given[name] = packing.levels(_single(values), name)
-        if len(given) == 2 and not (given["white"] > given["black"]).all():
-            raise InvalidArrayError("white (--white) must be above black (--black)")
-
-    def any(self) -> bool:
-        """Whether anything is overridden."""
-        return not (self.matrix is None and self.black is None and self.white is None)
-
-
 def open_raw(
     path: str | bytes | os.PathLike[str],
     *,
     max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
-    overrides: Overrides | None = None,
+    overrides: facts.Overrides | None = None,
 ) -> RawFrame:
     """Decodes one camera RAW file.
 
@@ -86,7 +55,7 @@ def open_raw(
     name = os.fsdecode(path)
     try:
         with open_regular_file(name) as file:
-            return _decode(name, file, max_megapixels, overrides or Overrides())
+            return _decode(name, file, max_megapixels, overrides or facts.Overrides())
     except OSError as error:
         raise UnreadableFileError(name, f"cannot be read ({error.strerror or error})") from None
 
@@ -117,7 +86,7 @@ def _decode(
     name: str,
     file: BinaryIO,
     max_megapixels: float,
-    overrides: Overrides,
+    overrides: facts.Overrides,
 ) -> RawFrame:
     header = file.read(formats.HEADER_BYTES)
     if not header:
@@ -209,7 +178,7 @@ def _check_size(name: str, size: tuple[int, int], max_megapixels: float) -> None
         )
 
 
-def _frame(name: str, raw: Any, tags: Tags, overrides: Overrides, size: int) -> RawFrame:
+def _frame(name: str, raw: Any, tags: Tags, overrides: facts.Overrides, size: int) -> RawFrame:
     pattern, index_of = _bayer_pattern(name, raw, tags)
     sizes = raw.sizes
     visible = raw.raw_image_visible
@@ -220,7 +189,7 @@ def _frame(name: str, raw: Any, tags: Tags, overrides: Overrides, size: int) -> 
     warnings = _damage(name, mosaic)
     if tags.data_end > size:
         warnings += (f"the file ends {tags.data_end - size} bytes before its picture does",)
-    black, white, source = _levels(name, raw, pattern, index_of, tags, overrides)
+    black, white, source = facts.levels_of(name, raw, pattern, index_of, tags, overrides)
     return RawFrame(
         path=name,
         mosaic=mosaic,
@@ -228,12 +197,12 @@ def _frame(name: str, raw: Any, tags: Tags, overrides: Overrides, size: int) -> 
         black=black,
         white=white,
         levels_source=source,
-        matrix=_matrix(raw, tags, overrides),
-        white_balance=_balance(raw.camera_whitebalance, index_of),
-        daylight_balance=_balance(raw.daylight_whitebalance, index_of),
+        matrix=facts.matrix_of(raw, tags, overrides),
+        white_balance=facts.balance_of(raw.camera_whitebalance, index_of),
+        daylight_balance=facts.balance_of(raw.daylight_whitebalance, index_of),
         flip=int(sizes.flip),
-        frames=_frames(sizes, tags),
-        exposure=_exposure(raw, tags),
+        frames=facts.frames_of(sizes, tags),
+        exposure=facts.exposure_of(raw, tags),
         warnings=warnings,
     )
 
@@ -298,112 +267,3 @@ def _damage(name: str, mosaic: npt.NDArray[np.uint16]) -> tuple[str, ...]:
     if (bottom == bottom[0, 0]).all():
         return ("the lowest eighth of the picture is one flat value: the file may be cut short",)
     return ()
-
-
-def _levels(
-    name: str, raw: Any, pattern: str, index_of: list[int], tags: Tags, overrides: Overrides
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], str]:
-    """Black and white by colour R, G1, B, G2, float64, and where they came from.
-
-    White is LibRaw's `white_level`, the clipping point; its per-channel linearity limits can lie
-    below it, so they are not used.
-    """
-    black = np.array([float(raw.black_level_per_channel[i]) for i in index_of])
-    white = np.full(4, float(raw.white_level))
-    source = "LibRaw"
-    if tags.black_cell is not None:
-        black, source = _dng_black(raw.sizes, pattern, tags), "the file's own BlackLevel"
-    if overrides.black is not None:
-        black, source = packing.levels(_single(overrides.black), "black"), "given"
-    if overrides.white is not None:
-        white, source = packing.levels(_single(overrides.white), "white"), "given"
-    if not (white > black).all():
-        raise CorruptFileError(
-            name,
-            f"its white level {white.tolist()} is not above its black level {black.tolist()}",
-            "give the true ones with --black and --white",
-        )
-    return black, white, source
-
-
-def _dng_black(sizes: Any, pattern: str, tags: Tags) -> npt.NDArray[np.float64]:
-    """BlackLevel by colour R, G1, B, G2: its cell begins at the active area's corner."""
-    assert tags.black_cell is not None
-    left, top = tags.active_corner
-    black = np.zeros(4)
-    for position, color in enumerate(packing.PHASES[pattern]):
-        row = sizes.top_margin + position // 2 - top
-        column = sizes.left_margin + position % 2 - left
-        black[color] = tags.black_cell[row % 2, column % 2]
-    return black
-
-
-def _single(values: tuple[float, ...]) -> float | tuple[float, ...]:
-    return values[0] if len(values) == 1 else values
-
-
-def _matrix(raw: Any, tags: Tags, overrides: Overrides) -> colors.CameraMatrix | None:
-    """Given by the user, else a DNG's own, else LibRaw's camera table, else None."""
-    if overrides.matrix is not None:
-        return colors.CameraMatrix(np.asarray(overrides.matrix, dtype=np.float64), "given")
-    if tags.camera_matrix is not None:
-        return tags.camera_matrix
-    table = np.asarray(raw.rgb_xyz_matrix, dtype=np.float64)[:3]
-    if colors.usable(table):
-        # LibRaw keeps floats of table integers times 1e-4; rounding restores them.
-        return colors.CameraMatrix(np.round(table, 6), "LibRaw's table")
-    return None
-
-
-def _balance(values: list[float], index_of: list[int]) -> tuple[float, ...] | None:
-    """Multipliers by colour R, G1, B, G2; a zero second green takes the first's. None if absent."""
-    found = [float(values[i]) for i in index_of]
-    found[3] = found[3] or found[1]
-    return tuple(found) if all(np.isfinite(v) and v > 0 for v in found) else None
-
-
-def _frames(sizes: Any, tags: Tags) -> dict[str, geometry.Frame]:
-    """Frames by name. A DNG's own DefaultCrop beats LibRaw's, which can be a pixel off."""
-    origin = (sizes.left_margin, sizes.top_margin)
-    if tags.is_dng and tags.crop_origin and tags.crop_size:
-        crop_origin, crop_size = tags.crop_origin, tags.crop_size
-    else:
-        crop_origin = (sizes.crop_left_margin, sizes.crop_top_margin)
-        # Width and height together: LibRaw leaves both 0 where it found no crop.
-        crop_size = (sizes.crop_width, sizes.crop_height)
-    return geometry.sensor_frames(
-        raw_size=(sizes.raw_width, sizes.raw_height),
-        visible_origin=origin,
-        visible_size=(sizes.width, sizes.height),
-        crop_origin=crop_origin,
-        crop_size=crop_size,
-        flip=int(sizes.flip),
-    )
-
-
-def _exposure(raw: Any, tags: Tags) -> Exposure:
-    """rawpy's fields first, the file's tags where LibRaw says nothing (zero)."""
-    other, lens = raw.other, raw.lens
-
-    def known(value: float, tag: str) -> float | None:
-        stated = tags.exif.get(tag)
-        if stated == 0:  # the file says "unknown"; LibRaw turns that into 1 s and f/1
-            return None
-        # LibRaw's numbers are float32: seven digits are meant.
-        return float(f"{value:.7g}") if np.isfinite(value) and value > 0 else stated
-
-    captured = tags.captured_at
-    try:
-        moment = datetime.strptime(captured, "%Y:%m:%d %H:%M:%S")
-    except ValueError:
-        moment = other.timestamp
-    return Exposure(
-        iso=known(other.iso_speed, "ISOSpeedRatings"),
-        shutter_s=known(other.shutter_speed, "ExposureTime"),
-        aperture_f=known(other.aperture, "FNumber"),
-        focal_length_mm=known(other.focal_length, "FocalLength"),
-        make=tags.make,
-        model=tags.model,
-        lens=stated_text(lens.model),
-        captured_at=moment.isoformat() if moment.year > 1970 else "",
-    )
