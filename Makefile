@@ -24,6 +24,7 @@ install: $(VENV)/installed ## Create the environment in .venv and install rawisp
 demo: install ## Render the sample data and leave pictures to look at in demo_out/
 	$(BIN)/rawisp enhance sample_data/night -o $(OUT) --annotations sample_data/night/annotations.json
 	@$(BIN)/python -m sample_data.contact_sheet $(OUT)
+	@echo "next: . $(BIN)/activate && rawisp --help"
 
 .PHONY: test
 test: install ## Run the tests

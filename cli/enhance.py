@@ -33,16 +33,20 @@ def enhance(
         typer.Option(help="Turned as the orientation flag says, or as the sensor saw it."),
     ] = "upright",
     annotations: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="FILE",
-            help="COCO JSON; comes out as DIR/annotations.json in output pixels.",
+            help="COCO JSON; comes out as DIR/annotations.json in output pixels. Given several "
+            "times, each comes out as DIR/annotations/FILE.",
         ),
     ] = None,
     annotation_frame: Annotated[
-        Literal["auto", "visible", "crop", "upright", "upright-crop", "raw", "packed"],
-        typer.Option(help="What the annotations were drawn on, where their size fits several."),
+        Literal["auto", "visible", "crop", "upright", "upright-crop", "raw", "center", "packed"],
+        typer.Option(help="What the annotations were drawn on, where their size does not tell."),
     ] = "auto",
+    only_annotated: Annotated[
+        bool, typer.Option("--only-annotated", help="Leave out inputs without an entry.")
+    ] = False,
     input_color: Annotated[
         Literal["xyz", "camera", "xyz-uninverted"] | None,
         typer.Option(help="What a checkpoint that does not say was trained on."),
@@ -86,7 +90,8 @@ def enhance(
             sources,
             out,
             settings,
-            annotations=annotations,
+            annotations=annotations or (),
+            only_annotated=only_annotated,
             options=options.run_options(workers, overwrite, dry_run, max_errors, timeout),
             on_event=reporter,
         )

@@ -52,7 +52,7 @@ def _show(record: dict[str, Any]) -> None:
     console.print(display_path(record["source"]), style="bold", markup=False)
     for name, value in _lines(record):
         for number, line in enumerate(value.splitlines()):
-            console.print(f"  {name if number == 0 else '':<18}{line}", markup=False)
+            console.print(f"  {name if number == 0 else '':<20}{line}", markup=False)
     samples = Table("samples", "min", "median", "max", "clipped", box=None, pad_edge=False)
     samples.padding = (0, 2, 0, 2)
     for color, s in record["samples"].items():
@@ -81,15 +81,23 @@ def _lines(record: dict[str, Any]) -> list[tuple[str, str]]:
         ("pattern", record["pattern"]),
         ("black R G1 B G2", f"{_numbers(record['black'])}  ({record['levels_source']})"),
         ("white R G1 B G2", _numbers(record["white"])),
-        ("XYZ to camera", f"{_matrix(record['xyz_to_camera'])}  ({record['matrix_source']})"),
-        ("camera to XYZ", _matrix(record["camera_to_xyz"])),
-        ("white balance", _numbers(record["white_balance"])),
-        ("daylight balance", _numbers(record["daylight_balance"])),
+        *_matrices(record),
+        ("gains as shot", _numbers(record["white_balance"])),
+        ("gains in daylight", _numbers(record["daylight_balance"])),
         ("orientation", f"EXIF {record['exif_orientation']}, LibRaw {record['flip_libraw']}"),
         *(
             (f"frame {name}", f"{f['width']}x{f['height']}{_offset(f['to_visible'])}")
             for name, f in record["frames"].items()
         ),
+    ]
+
+
+def _matrices(record: dict[str, Any]) -> list[tuple[str, str]]:
+    if record["xyz_to_camera"] is None:
+        return [("XYZ to camera", "none known: pack needs --matrix, or --color camera")]
+    return [
+        ("XYZ to camera", f"{_matrix(record['xyz_to_camera'])}  ({record['matrix_source']})"),
+        ("camera to XYZ", _matrix(record["camera_to_xyz"])),
     ]
 
 
@@ -108,8 +116,8 @@ def _numbers(values: list[float] | None) -> str:
     return " ".join(f"{v:.5g}" for v in values) if values else "unknown"
 
 
-def _matrix(rows: list[list[float]] | None) -> str:
-    return "\n".join(" ".join(f"{v:8.5f}" for v in row) for row in rows) if rows else "none"
+def _matrix(rows: list[list[float]]) -> str:
+    return "\n".join(" ".join(f"{v:8.5f}" for v in row) for row in rows)
 
 
 def _offset(to_visible: list[list[float]]) -> str:

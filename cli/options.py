@@ -37,7 +37,11 @@ Json = Annotated[
 ]
 MaxErrors = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Stop after N failed files. [default: never]"),
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Stop after N failed files; those under way are finished. [default: never]",
+    ),
 ]
 Timeout = Annotated[
     float, typer.Option(min=0.1, metavar="SECONDS", help="Limit for one file; then it fails.")

@@ -47,7 +47,8 @@ class Reporter:
         if event.kind == "plan":
             self._begin(event.total)
         elif event.kind == "note":
-            self._say(event.text)
+            if not self._quiet:
+                self._say(event.text)
         else:
             self._result(event.record)
 
@@ -138,16 +139,15 @@ def summary(verb: str, report: RunReport) -> str:
         f"{verb}: {', '.join(parts)} in {report.seconds:.1f} s{rate}{on} -> "
         f"{display_path(report.outputs_folder)}"
     ]
-    warned = sum(bool(r.get("warnings")) for r in report.records if r["status"] == "done")
+    warned = [r["warnings"] for r in report.records if r["status"] == "done" and r.get("warnings")]
     if warned:
-        lines.append(f"{warned} files have warnings; -v or the manifest shows them")
+        files = "1 file has" if len(warned) == 1 else f"{len(warned)} files have"
+        lines.append(f"{files} warnings, see the manifest; the first: {warned[0][0]}")
     if report.annotations:
         a = report.annotations
         lines.append(
             f"annotations: {a['boxes']} boxes in {a['images']} images; dropped "
-            f"{a['empty_boxes_dropped']} empty boxes and {a['masks_dropped']} masks; "
-            f"{a['inputs_without_entry']} inputs without an entry, "
-            f"{a['entries_without_input']} entries without an output"
+            f"{a['empty_boxes_dropped']} empty boxes and {a['masks_dropped']} masks"
         )
     if report.interrupted:
         lines.append("interrupted; run the same command again to continue")

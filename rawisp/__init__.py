@@ -16,11 +16,20 @@ from typing import TYPE_CHECKING, Any
 from rawisp.version import __version__
 
 if TYPE_CHECKING:
-    from rawisp.batch import enhance_folder, info_files, pack_folder
+    from rawisp.batch import (
+        EnhanceSettings,
+        PackSettings,
+        ReadSettings,
+        RunOptions,
+        RunReport,
+        enhance_folder,
+        info_files,
+        pack_folder,
+    )
     from rawisp.checkpoint import LoadedIsp, load_isp
     from rawisp.errors import InputError, RawispError, UsageError
     from rawisp.packing import pack_bayer
-    from rawisp.raw import RawFrame, open_raw
+    from rawisp.raw import Overrides, RawFrame, open_raw
 
 _HOME = {
     "open_raw": "rawisp.raw",
@@ -31,16 +40,28 @@ _HOME = {
     "pack_folder": "rawisp.batch",
     "enhance_folder": "rawisp.batch",
     "info_files": "rawisp.batch",
+    "PackSettings": "rawisp.batch",
+    "EnhanceSettings": "rawisp.batch",
+    "ReadSettings": "rawisp.batch",
+    "RunOptions": "rawisp.batch",
+    "RunReport": "rawisp.batch",
+    "Overrides": "rawisp.raw",
     "RawispError": "rawisp.errors",
     "InputError": "rawisp.errors",
     "UsageError": "rawisp.errors",
 }
 
 __all__ = [
+    "EnhanceSettings",
     "InputError",
     "LoadedIsp",
+    "Overrides",
+    "PackSettings",
     "RawFrame",
     "RawispError",
+    "ReadSettings",
+    "RunOptions",
+    "RunReport",
     "UsageError",
     "__version__",
     "enhance_folder",

@@ -182,7 +182,8 @@ def annotation_frame(path: str, frames: dict[str, Frame], width: int, height: in
         raise FrameMismatchError(
             path,
             f"the annotations say {width}x{height}, which is no frame of this file ({known})",
-            "annotate one of these frames or correct the annotations' width and height",
+            "correct the annotations' width and height, or say --annotation-frame center if they "
+            "were drawn on a centred crop",
         )
     if any(f.to_visible != fitting[0].to_visible for f in fitting[1:]):
         names = " or ".join(f.name for f in fitting)
@@ -209,6 +210,24 @@ def named_frame(path: str, frames: dict[str, Frame], name: str, width: int, heig
     return frame
 
 
+def centered_frame(path: str, frames: dict[str, Frame], width: int, height: int) -> Frame:
+    """A crop of `width` x `height` in the middle of the visible frame, its corner on even pixels.
+
+    For cameras whose files do not state the crop of their JPEGs; even, because crops keep the CFA's
+    phase.
+    """
+    visible = frames["visible"]
+    if width > visible.width or height > visible.height:
+        raise FrameMismatchError(
+            path,
+            f"its visible frame is {visible.width}x{visible.height}, smaller than the annotations' "
+            f"{width}x{height}",
+            "correct the annotations' width and height",
+        )
+    left, top = ((visible.width - width) // 4 * 2, (visible.height - height) // 4 * 2)
+    return Frame("center", width, height, Affine.translation(left, top))
+
+
 Fit = tuple[int, int]
 
 
@@ -224,6 +243,15 @@ def parse_fit(text: str) -> Fit | None:
         a, b = int(parts[0]), int(parts[1])
         return max(a, b), min(a, b)
     raise InvalidArrayError(f"--fit {text!r} is no size; write it like 1333x800, or none")
+
+
+def check_fit(fit: object) -> None:
+    """InvalidArrayError unless `fit` is a pair of whole numbers above 0."""
+    good = isinstance(fit, tuple | list) and len(fit) == 2
+    if not good or not all(isinstance(side, int) and side > 0 for side in fit):  # type: ignore[attr-defined]
+        raise InvalidArrayError(
+            f"fit {fit!r} is neither a pair of sides like (1333, 800) nor None for full size"
+        )
 
 
 def fit_size(width: int, height: int, fit: Fit | None) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from hypothesis import HealthCheck, settings
 from rawisp.raw.container import CAMERA_BODIES, write_container
 
 REPOSITORY = Path(__file__).parent.parent
+
+# A shell that runs the tests in the background has children ignore Ctrl-C; some tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "rawisp", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -3,12 +3,13 @@
 from rawisp.batch.events import Event, RunReport
 from rawisp.batch.folder import RunOptions, enhance_folder, pack_folder
 from rawisp.batch.info import info_files
-from rawisp.batch.tasks import EnhanceSettings, PackSettings
+from rawisp.batch.tasks import EnhanceSettings, PackSettings, ReadSettings
 
 __all__ = [
     "EnhanceSettings",
     "Event",
     "PackSettings",
+    "ReadSettings",
     "RunOptions",
     "RunReport",
     "enhance_folder",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Status = Literal["done", "skipped", "failed", "planned", "not attempted"]
 
@@ -40,6 +40,11 @@ class RunReport:
     seconds: float = 0.0
     outputs_folder: str = ""
     annotations: dict[str, int] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        counts = {status: self.count(status) for status in get_args(Status)}
+        found = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        return f"<RunReport: {found or 'no inputs'} -> {self.outputs_folder}>"
 
     def count(self, status: Status) -> int:
         """How many inputs ended with `status`."""

@@ -91,7 +91,7 @@ def pack_folder(
     """
     settings, options = settings or PackSettings(), options or RunOptions()
     folder = os.fspath(out)
-    found = _found(sources, folder, RAW_SUFFIXES, "camera RAW")
+    found = _found(sources, folder, RAW_SUFFIXES, "camera RAW", on_event)
     outputs = inputs.plan_outputs(found.sources, writer.PACKED_SUFFIX[settings.format])
     job = _Job(
         folder=folder,
@@ -110,14 +110,16 @@ def enhance_folder(
     out: Path,
     settings: EnhanceSettings | None = None,
     *,
-    annotations: Path | None = None,
+    annotations: Sequence[Path] | Path = (),
+    only_annotated: bool = False,
     options: RunOptions | None = None,
     on_event: OnEvent = ignore_event,
 ) -> RunReport:
     """Renders RAW or packed files with a learned ISP into `out`, one 8-bit RGB image each.
 
-    annotations: a COCO JSON drawn on one of each file's frames; OUT/annotations.json gets the same
-    objects in output pixels. Otherwise as `pack_folder`; CheckpointError and AnnotationError come
+    annotations: COCO JSON drawn on one of each file's frames; OUT/annotations.json gets the same
+    objects in output pixels (several files: OUT/annotations/NAME each). only_annotated: leave out
+    inputs without an entry. Otherwise as `pack_folder`; CheckpointError and AnnotationError come
     before any work.
     """
     from rawisp.checkpoint.load import describe_checkpoint
@@ -127,26 +129,31 @@ def enhance_folder(
     archive, metadata = describe_checkpoint(settings.checkpoint, input_color=settings.input_color)
     fit = metadata.fit if settings.fit == "checkpoint" else settings.fit
     suffixes = RAW_SUFFIXES | packed_files.PACKED_SUFFIXES
-    found = _found(sources, folder, suffixes, "camera RAW or packed")
+    found = _found(sources, folder, suffixes, "camera RAW or packed", on_event)
     found.sources = [s for s in found.sources if s.named or _readable_kind(s.path)]
     if not found.sources:
         raise inputs.nothing_found(_listed(sources), found, "camera RAW or packed")
-    outputs = inputs.plan_outputs(found.sources, writer.IMAGE_SUFFIX[settings.format])
-    labels = None
-    if annotations is not None:
-        labels = annotate.Labels(
-            os.fspath(annotations),
-            settings.annotation_frame,
-            folder,
-            found.sources,
-            overwrite=options.overwrite,
-        )
-    color: Any = metadata.input_color
     manifests = packed_files.PackedRecords()
+    _note_twins(found.sources, manifests, on_event)
+    labels = annotate.read_labels(
+        _listed(annotations),
+        folder,
+        settings.annotation_frame,
+        found.sources,
+        overwrite=options.overwrite,
+    )
+    for one in labels:
+        on_event(Event("note", text=one.announcement()))
+    if only_annotated:
+        wanted = set().union(*(one.matched() for one in labels))
+        found.sources = [source for source in found.sources if source.path in wanted]
+    outputs = inputs.plan_outputs(found.sources, writer.IMAGE_SUFFIX[settings.format])
+    color: Any = metadata.input_color
 
     def payload(source: inputs.Source, output: str, index: int) -> Payload:
         values = _payload(source, folder, output)
-        values["annotation"] = labels.entry(source) if labels else None
+        entries = [one.entry(source) for one in labels]
+        values["annotations"] = [entry for entry in entries if entry is not None]
         values["spool_linear"] = os.path.join(spool, f"{index}.linear.npy")
         values["spool_image"] = os.path.join(spool, f"{index}.image.npy")
         if inputs.suffix_of(source.path) == ".npy":
@@ -174,9 +181,29 @@ def enhance_folder(
             payload=payload,
         )
         report = _run(job, found.sources, outputs)
-    if labels is not None and not options.dry_run:
-        report.annotations = labels.write(report, found.sources, on_event)
+    if not options.dry_run:
+        for one in labels:
+            counts = one.write(report, found.sources, on_event)
+            for key, count in counts.items():
+                report.annotations[key] = report.annotations.get(key, 0) + count
     return report
+
+
+def _note_twins(
+    sources: list[inputs.Source], manifests: packed_files.PackedRecords, on_event: OnEvent
+) -> None:
+    """A RAW file and what `pack` made of it are one photograph; rendering both is rarely meant."""
+    paths = {os.path.realpath(source.path) for source in sources}
+    twins = [
+        source.path
+        for source in sources
+        if inputs.suffix_of(source.path) == ".npy"
+        and os.path.realpath((manifests.lookup(source.path) or {}).get("source", "")) in paths
+    ]
+    if twins:
+        text = f"{display_path(twins[0])} was packed from a RAW file that is among the inputs too"
+        more = f" (as were {len(twins) - 1} more)" if len(twins) > 1 else ""
+        on_event(Event("note", text=f"{text}{more}; both are rendered"))
 
 
 def _enhance_record(settings: EnhanceSettings, color: str, fit: Any) -> Record:
@@ -197,16 +224,24 @@ def _listed(sources: Sequence[Path] | Path) -> list[str]:
 
 
 def _found(
-    sources: Sequence[Path] | Path, folder: str, suffixes: frozenset[str], wanted: str
+    sources: Sequence[Path] | Path,
+    folder: str,
+    suffixes: frozenset[str],
+    wanted: str,
+    on_event: OnEvent,
 ) -> inputs.Found:
     names = _listed(sources)
     if not names or "" in names:
         raise UsageError("no input was named")
     if not folder:
         raise UsageError("no output folder was named; use -o . for the current one")
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        raise OutputError(f"{display_path(folder)}: is a file; -o needs a folder")
     found = inputs.find_sources(names, suffixes, outside=folder)
     if not found.sources:
         raise inputs.nothing_found(names, found, wanted)
+    if found.links:
+        on_event(Event("note", text=inputs.links_passed_over(found)))
     return found
 
 

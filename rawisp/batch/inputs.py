@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from rawisp.errors import NothingToDoError, OutputError, display_path
+from rawisp.errors import NothingToDoError, OutputError, UsageError, display_path
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Found:
 
     sources: list[Source] = field(default_factory=list)
     other_suffixes: Counter[str] = field(default_factory=Counter)
+    links: list[str] = field(default_factory=list)  # links to folders, which are not followed
 
 
 def suffix_of(path: str) -> str:
@@ -51,6 +52,8 @@ def find_sources(
     barrier = os.path.realpath(outside) if outside else None
     for name in given:
         named = not os.path.isdir(name)
+        if named and not os.path.lexists(name) and suffix_of(name) not in suffixes:
+            raise UsageError(f"{display_path(name)}: does not exist")
         base = os.path.dirname(name) if named else name
         for path in iter([name]) if named else _walk(name, suffixes, barrier, found):
             key = os.path.abspath(path)
@@ -66,6 +69,9 @@ def _walk(
 ) -> Iterator[str]:
     unreadable: list[OSError] = []
     for here, folders, files in os.walk(folder, onerror=unreadable.append, followlinks=False):
+        found.links += [
+            os.path.join(here, name) for name in folders if os.path.islink(os.path.join(here, name))
+        ]
         folders[:] = sorted(
             name
             for name in folders
@@ -84,10 +90,17 @@ def _walk(
 def nothing_found(given: Sequence[str], found: Found, wanted: str) -> NothingToDoError:
     """The sentence for an empty run: what was looked at, and why nothing of it was taken."""
     where = ", ".join(display_path(name) for name in given)
-    if found.other_suffixes:
-        seen = ", ".join(f"{n} {suffix}" for suffix, n in found.other_suffixes.most_common(6))
-        return NothingToDoError(f"{where}: holds no {wanted} files, only {seen}")
-    return NothingToDoError(f"{where}: holds no {wanted} files")
+    seen = ", ".join(f"{n} {suffix}" for suffix, n in found.other_suffixes.most_common(6))
+    only = f", only {seen}" if seen else ""
+    links = f"; {links_passed_over(found)}" if found.links else ""
+    return NothingToDoError(f"{where}: holds no {wanted} files{only}{links}")
+
+
+def links_passed_over(found: Found) -> str:
+    """The sentence about links to folders: links can form loops, so they are not followed."""
+    first, others = display_path(found.links[0]), len(found.links) - 1
+    more = f" and {others} more links" if others else ""
+    return f"{first}{more} to folders not followed; name them to include them"
 
 
 def plan_outputs(sources: Sequence[Source], suffix: str) -> list[str]:
@@ -103,13 +116,12 @@ def plan_outputs(sources: Sequence[Source], suffix: str) -> list[str]:
         (source.relative if shared[_folded(stem)] > 1 else stem) + suffix
         for source, stem in zip(sources, plain, strict=True)
     ]
-    owners: dict[str, list[str]] = defaultdict(list)
+    owners: dict[str, str] = {}
     for source, output in zip(sources, outputs, strict=True):
-        owners[_folded(output)].append(source.path)
-    for output, paths in owners.items():
-        if len(paths) > 1:
+        other = owners.setdefault(_folded(output), source.path)
+        if other != source.path:
             raise OutputError(
-                f"{display_path(paths[0])} and {display_path(paths[1])} would both be written to "
+                f"{display_path(other)} and {display_path(source.path)} would both be written to "
                 f"{display_path(output)}; run them separately, each with its own -o"
             )
     return outputs

@@ -18,6 +18,7 @@ from rawisp.errors import (
     InputError,
     InvalidArrayError,
     OutputError,
+    UnreadableFileError,
 )
 from rawisp.raw import open_regular_file
 from rawisp.raw.tags import quiet_tifffile
@@ -78,12 +79,18 @@ def _manifest_or_none(path: str) -> dict[str, dict[str, Any]]:
 
 
 def read_packed(
-    path: str, record: dict[str, Any] | None, color: InputColor, orient: str
+    path: str,
+    record: dict[str, Any] | None,
+    color: InputColor,
+    orient: str,
+    *,
+    color_is_given: bool = False,
 ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
     """(planar float32 (3, h, w), facts with the affine so far), turned as `orient` asks.
 
     `record` is the manifest's entry for an .npy; a TIFF brings its own. Without one the array is
-    taken as it is: of the wanted colour, sensor orientation. InputError when it cannot be used.
+    taken as of `color` and sensor orientation, but only if the user has said so
+    (`color_is_given`). InputError when it cannot be used.
     """
     stored = _load(path)
     record = record or _tiff_facts(path)
@@ -97,6 +104,12 @@ def read_packed(
         )
     if not np.isfinite(packed).all():
         raise CorruptFileError(path, "holds NaN or infinite values", "pack the RAW file again")
+    if record is None and not color_is_given:
+        raise UnreadableFileError(
+            path,
+            "no manifest says what colour it was packed to",
+            f"keep manifest.jsonl beside it, or say --input-color {color} if that is what it is",
+        )
     facts = _facts(path, record, packed.shape[1], packed.shape[0], color)
     planar: npt.NDArray[np.generic] = np.moveaxis(packed, -1, 0)
     planar, affine = _turned(planar, facts, orient)

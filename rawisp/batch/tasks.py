@@ -12,10 +12,12 @@ import numpy.typing as npt
 from rawisp import geometry, packing
 from rawisp.batch import packed_files, writer
 from rawisp.batch.worker import Payload, Step
-from rawisp.color import InputColor
-from rawisp.errors import InputError
+from rawisp.color import COLORS, InputColor
+from rawisp.errors import InputError, UsageError
 from rawisp.raw import DEFAULT_MAX_MEGAPIXELS, Overrides, RawFrame, open_raw
 from rawisp.resize import shrink
+
+ORIENTATIONS = ("sensor", "upright")
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,19 @@ class ReadSettings:
 
 @dataclass(frozen=True)
 class PackSettings:
-    """The options of `rawisp pack`; see its help."""
+    """The options of `rawisp pack`; see its help. UsageError for a value that is none."""
 
     format: Literal["npy", "tiff"] = "npy"
     dtype: Literal["float32", "float16", "uint16"] = "float32"
     color: InputColor = "xyz"
     orient: Literal["sensor", "upright"] = "sensor"
     read: ReadSettings = field(default_factory=ReadSettings)
+
+    def __post_init__(self) -> None:
+        _check_choice("format", self.format, tuple(writer.PACKED_SUFFIX))
+        _check_choice("dtype", self.dtype, packing.DTYPES)
+        _check_choice("color", self.color, COLORS)
+        _check_choice("orient", self.orient, ORIENTATIONS)
 
     def record(self) -> dict[str, Any]:
         """What changes the result, for the manifest."""
@@ -57,7 +65,10 @@ class PackSettings:
 
 @dataclass(frozen=True)
 class EnhanceSettings:
-    """The options of `rawisp enhance`; see its help. fit: "checkpoint" asks the checkpoint."""
+    """The options of `rawisp enhance`; see its help. UsageError for a value that is none.
+
+    fit: limits of the (long, short) side, None for full size, "checkpoint" as it was trained.
+    """
 
     checkpoint: str = "classic"
     device: str = "auto"
@@ -67,6 +78,19 @@ class EnhanceSettings:
     input_color: InputColor | None = None
     annotation_frame: str = "auto"
     read: ReadSettings = field(default_factory=ReadSettings)
+
+    def __post_init__(self) -> None:
+        _check_choice("format", self.format, tuple(writer.IMAGE_SUFFIX))
+        _check_choice("orient", self.orient, ORIENTATIONS)
+        _check_choice("input_color", self.input_color, (None, *COLORS))
+        if self.fit not in (None, "checkpoint"):
+            geometry.check_fit(self.fit)
+
+
+def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    if value not in choices:
+        listed = ", ".join(str(choice) for choice in choices if choice is not None)
+        raise UsageError(f"{name} {value!r} is none of {listed}")
 
 
 def warm_up_kernels() -> None:
@@ -167,7 +191,11 @@ class EnhanceToolbox:
                     "pack the RAW file again with them",
                 )
             planar, record = packed_files.read_packed(
-                payload["source"], payload.get("packed_record"), self.color, self.settings.orient
+                payload["source"],
+                payload.get("packed_record"),
+                self.color,
+                self.settings.orient,
+                color_is_given=self.settings.input_color is not None,
             )
         else:
             planar, record = self._from_raw(payload)
@@ -176,7 +204,8 @@ class EnhanceToolbox:
         affine = geometry.Affine.from_rows(record["affine"])
         affine = affine.then(geometry.resize_affine(before, (width, height)))
         record |= _placement(tuple(record["visible_size"]), affine, (width, height))
-        check_annotation_frame(payload, record)
+        for entry in payload["annotations"]:
+            annotation_frame_of(payload["source"], entry, record)
         writer.write_npy(payload["spool_linear"], shrink(planar, height, width))
         return {**payload, "record": record}
 
@@ -217,20 +246,24 @@ class ModelToolbox:
         return {"render": render}
 
 
-def check_annotation_frame(payload: Payload, record: dict[str, Any]) -> geometry.Frame | None:
-    """The frame that this input's annotations were drawn on; FrameMismatchError when unclear."""
-    entry = payload.get("annotation")
-    if entry is None:
-        return None
+def annotation_frame_of(
+    source: str, entry: dict[str, Any], record: dict[str, Any]
+) -> geometry.Frame:
+    """The frame that annotations were drawn on; FrameMismatchError when there is none or several.
+
+    entry: "width", "height" and "frame", the name that the user gave, or "auto".
+    """
     frames = {
         name: geometry.Frame(
             name, f["width"], f["height"], geometry.Affine.from_rows(f["to_visible"])
         )
         for name, f in record["frames"].items()
     }
-    source, width, height = payload["source"], entry["width"], entry["height"]
+    width, height = entry["width"], entry["height"]
     if entry["frame"] == "auto":
         return geometry.annotation_frame(source, frames, width, height)
+    if entry["frame"] == "center":
+        return geometry.centered_frame(source, frames, width, height)
     return geometry.named_frame(source, frames, entry["frame"], width, height)
 
 

@@ -17,6 +17,8 @@ from rawisp.resize import shrink
 
 # Sizes of the trial runs: one round, one odd and not square.
 _WARM_UP_SIZES = ((64, 64), (67, 93))
+# Learned ISPs overshoot [0, 1] by a few units; one that is meant for 0..255 goes far beyond.
+_LARGEST_OUTPUT = 32.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class LoadedIsp:
     path: str
     sha256: str
     device: torch.device
+
+    def __repr__(self) -> str:
+        m = self.metadata
+        return f"<LoadedIsp {m.name!r} ({m.isp}) for {m.input_color} input on {self.device}>"
 
     def __call__(
         self,
@@ -74,15 +80,20 @@ class LoadedIsp:
         for height, width in _WARM_UP_SIZES:
             ramp = torch.linspace(0.0, 0.05, 3 * height * width, device=self.device)
             with torch.inference_mode():
+                x = ramp.view(1, 3, height, width)
                 try:
-                    self._checked(
-                        self._run(ramp.view(1, 3, height, width)), ramp.view(1, 3, height, width)
-                    )
+                    y = self._checked(self._run(x), x)
                 except ProcessingError as error:
                     raise CheckpointError(
                         f"{display_path(self.path)}: on a trial image of {width}x{height} it "
-                        f"{error.problem}; it is no ISP that rawisp can use"
+                        f"{error.reason}"
                     ) from None
+            if float(y.abs().max()) > _LARGEST_OUTPUT:
+                raise CheckpointError(
+                    f"{display_path(self.path)}: on a trial image it returned values up to "
+                    f"{float(y.abs().max()):.0f}; 1.0 must be white, so divide by 255 inside the "
+                    "module if that is its scale"
+                )
 
     def _run(self, x: torch.Tensor) -> torch.Tensor:
         try:
@@ -104,10 +115,16 @@ class LoadedIsp:
             raise ProcessingError(self.path, f"returned {type(y).__name__}, not a tensor")
         if y.shape != x.shape:
             raise ProcessingError(
-                self.path, f"returned shape {tuple(y.shape)} for an input of {tuple(x.shape)}"
+                self.path,
+                f"returned shape {tuple(y.shape)} for an input of {tuple(x.shape)}",
+                "it must take any size and keep it: pad inside the module and crop afterwards",
             )
         if not y.is_floating_point():
             raise ProcessingError(self.path, f"returned {y.dtype}, not floating point")
         if not bool(torch.isfinite(y).all()):
-            raise ProcessingError(self.path, "returned NaN or infinite values")
+            raise ProcessingError(
+                self.path,
+                f"the checkpoint {self.metadata.name} returned NaN or infinite values",
+                "packed values can be negative: clamp before powers and logarithms",
+            )
         return y

@@ -23,6 +23,10 @@ from rawisp.isp.base import Isp
 LUMA = (0.2126, 0.7152, 0.0722)
 # The thumbnail that statistics are taken from: cells, so aspect is not kept.
 THUMBNAIL = 64
+# The largest of X, Y, Z (or R, G, B) from which a pixel counts as partly, and as wholly clipped. A
+# channel at the sensor's white makes it 0.95 or more with the matrices of common cameras; the
+# averaged greens of a cell at a lamp's edge somewhat less.
+CLIP_START, CLIP_END = 0.6, 0.9
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,9 @@ class StagedConfig:
     the target, 0 for no automatic exposure; exposure_limit bounds the gain. grey_world: whether
     the mid-tones are made neutral; balance_limit bounds the gains. saturation: 1 keeps colours,
     above 1 strengthens them. gamma: exponent of the output. shoulder: the level above which
-    highlights roll off softly towards 1 (1.0: none). sharpening: strength, 0 to 1.
+    highlights roll off softly towards 1 (1.0: none). sharpening: strength, 0 to 1. neutral_clip:
+    whether pixels with a clipped colour become neutral; what a clipped sensor says of colour is
+    wrong, down to negative values inside lamps.
     """
 
     input_color: str = "xyz"
@@ -47,6 +53,7 @@ class StagedConfig:
     gamma: float = 1 / 2.2
     shoulder: float = 1.0
     sharpening: float = 0.0
+    neutral_clip: bool = False
 
 
 class StagedIsp(Isp):
@@ -66,6 +73,8 @@ class StagedIsp(Isp):
         self.grey_world = config.grey_world
         self.balance_limit = config.balance_limit
         self.shoulder = config.shoulder
+        self.neutral_clip = config.neutral_clip
+        self.clip_start, self.clip_end = CLIP_START, CLIP_END
         self.thumbnail = THUMBNAIL  # TorchScript sees attributes, not globals
         start = LINEAR_SRGB_FROM_XYZ if config.input_color == "xyz" else torch.eye(3).numpy()
         self.log_gain = nn.Parameter(torch.zeros(3))
@@ -126,11 +135,19 @@ class StagedIsp(Isp):
         """
         matrix = parameters["gain"].unsqueeze(2) * self.color_matrix.unsqueeze(0)
         y = torch.einsum("bij,bjhw->bihw", matrix, x)
+        if self.neutral_clip:
+            y = self._neutral_where_clipped(x, y)
         grey = y.mean(dim=1, keepdim=True)
         y = y + self.desaturation * (grey - y)
         y = self._tone(self._roll_off(y))
         y = y.clamp(min=1e-4) ** torch.exp(self.log_gamma)
         return self._sharpen(y)
+
+    def _neutral_where_clipped(self, x: Tensor, y: Tensor) -> Tensor:
+        """Fades `y` to its own brightest channel where `x` comes near the sensor's white."""
+        level = x.amax(dim=1, keepdim=True)
+        clipped = ((level - self.clip_start) / (self.clip_end - self.clip_start)).clamp(0.0, 1.0)
+        return y + clipped * (y.amax(dim=1, keepdim=True) - y)
 
     def _roll_off(self, y: Tensor) -> Tensor:
         """Into [0, 1]: the identity up to the shoulder, then an exponential approach to 1."""
@@ -170,6 +187,7 @@ CLASSIC = StagedConfig(
     gamma=1 / 2.2,
     shoulder=0.6,
     sharpening=0.0,
+    neutral_clip=True,
 )
 
 

@@ -67,7 +67,7 @@ def levels_of(
     if not (white > black).all():
         raise CorruptFileError(
             name,
-            f"its white level {white.tolist()} is not above its black level {black.tolist()}",
+            f"its white level {white.max():g} is not above its black level {black.max():g}",
             "give the true ones with --black and --white",
         )
     return black, white, source

@@ -53,6 +53,10 @@ class RawFrame:
     exposure: Exposure = field(default_factory=Exposure)
     warnings: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        width, height = self.visible_size
+        return f"<RawFrame {self.path!r}: {self.camera}, {width}x{height} {self.pattern}>"
+
     def output_matrix(self, color: colors.InputColor) -> colors.Matrix:
         """(3, 3) from camera RGB to `color`; ColorMatrixError where no matrix is known."""
         if color not in colors.COLORS:

@@ -299,7 +299,7 @@ def test_info_for_people_says_the_same(sample_data: Path, run_rawisp: RunCommand
     for words in (
         "NIKON D750", "ISO 3200, 1/50 s, f/1.8, 35 mm", "RGGB",
         "600 600 600 600", "65535", "LibRaw's table", "0.90200 -0.28900 -0.07150",
-        "1.25625", "frame visible", "600x400", "median", "clipped", "daylight balance",
+        "1.25625", "frame visible", "600x400", "median", "clipped", "gains in daylight",
     ):  # fmt: skip
         assert words in done.stdout, words
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from rawisp.batch import PackSettings, RunOptions, enhance_folder, pack_folder
+from rawisp.batch import EnhanceSettings, PackSettings, RunOptions, enhance_folder, pack_folder
 from rawisp.data.annotations.coco import read_coco
-from rawisp.errors import AnnotationError, OutputError
+from rawisp.errors import AnnotationError, OutputError, UsageError
 
 MakeRaw = Callable[..., Path]
 RunCommand = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -119,3 +119,92 @@ def test_a_bad_file_is_refused_before_any_work(
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.count("\n") == 1 and "labels.json" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def boxed(path: Path, names: list[str]) -> Path:
+    return labels(path, dict.fromkeys(names, (WIDTH, HEIGHT)))
+
+
+def test_splits_of_one_command_keep_their_names(photos: Path, tmp_path: Path) -> None:
+    train, val = tmp_path / "train.json", tmp_path / "val.json"
+    boxed(train, ["turned1"])
+    boxed(val, ["turned6"])
+    report = enhance_folder(photos, tmp_path / "out", annotations=[train, val], options=TWO)
+    assert report.exit_code == 0, [r["reason"] for r in report.records]
+    assert not (tmp_path / "out" / "annotations.json").exists()
+    for name, image in (("train", "turned1"), ("val", "turned6")):
+        moved = json.loads((tmp_path / "out" / "annotations" / f"{name}.json").read_text())
+        assert [i["id"] for i in moved["images"]] == [image]
+        assert len(moved["annotations"]) == 1
+    assert report.annotations["images"] == report.annotations["boxes"] == 2
+
+
+def test_boxes_of_another_file_are_never_replaced_in_silence(photos: Path, tmp_path: Path) -> None:
+    train, val = tmp_path / "train.json", tmp_path / "val.json"
+    boxed(train, ["turned1"])
+    boxed(val, ["turned6"])
+    enhance_folder(photos, tmp_path / "out", annotations=train, options=TWO)
+    before = (tmp_path / "out" / "annotations.json").read_bytes()
+    with pytest.raises(OutputError, match=r"holds the boxes of train\.json"):
+        enhance_folder(photos, tmp_path / "out", annotations=val, options=TWO)
+    assert (tmp_path / "out" / "annotations.json").read_bytes() == before
+    enhance_folder(photos, tmp_path / "out", annotations=train, options=TWO)
+    assert (tmp_path / "out" / "annotations.json").read_bytes() == before
+
+
+def test_annotations_of_other_photos_are_refused_before_any_work(
+    photos: Path, tmp_path: Path
+) -> None:
+    file = boxed(tmp_path / "labels.json", ["DSC00001", "DSC00002"])
+    with pytest.raises(AnnotationError, match="none of its 2 images is called like any input"):
+        enhance_folder(photos, tmp_path / "out", annotations=file, options=TWO)
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_annotated_leaves_the_others_out(photos: Path, tmp_path: Path) -> None:
+    file = boxed(tmp_path / "labels.json", ["turned6"])
+    options = RunOptions(dry_run=True)
+    report = enhance_folder(
+        photos, tmp_path / "out", annotations=file, only_annotated=True, options=options
+    )
+    assert [r["output"] for r in report.records] == ["turned6.png"]
+
+
+def test_a_centred_crop_is_taken_on_request(photos: Path, tmp_path: Path) -> None:
+    """200x120 visible, 176x110 annotated: the corner at (12, 4), the box at 136 + 12, 36 + 4."""
+    file = labels(tmp_path / "labels.json", {"turned1": (176, 110)})
+    source = photos / "turned1.ARW"
+    report = enhance_folder(source, tmp_path / "no", annotations=file, options=TWO)
+    assert report.exit_code == 1
+    assert "--annotation-frame center" in report.records[0]["reason"]
+    settings = EnhanceSettings(annotation_frame="center")
+    enhance_folder(source, tmp_path / "out", settings, annotations=file, options=TWO)
+    moved = json.loads((tmp_path / "out" / "annotations.json").read_text())
+    assert moved["annotations"][0]["bbox"] == [74, 20, 4, 4]
+
+
+def test_a_raw_file_and_its_packed_twin_are_noted(photos: Path, tmp_path: Path) -> None:
+    pack_folder(photos / "turned1.ARW", tmp_path / "packed", options=TWO)
+    notes: list[str] = []
+    enhance_folder(
+        [photos / "turned1.ARW", tmp_path / "packed"],
+        tmp_path / "out",
+        options=RunOptions(dry_run=True),
+        on_event=lambda event: notes.append(event.text),
+    )
+    assert any("turned1.npy was packed from a RAW file" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: PackSettings(dtype="float61"), "dtype 'float61' is none of float32"),  # type: ignore[arg-type]
+        (lambda: PackSettings(format="tif"), "format 'tif' is none of npy, tiff"),  # type: ignore[arg-type]
+        (lambda: EnhanceSettings(format="webp"), "format 'webp'"),  # type: ignore[arg-type]
+        (lambda: EnhanceSettings(fit="none"), "fit 'none' is neither"),  # type: ignore[arg-type]
+        (lambda: EnhanceSettings(orient="up"), "orient 'up'"),  # type: ignore[arg-type]
+    ],
+)
+def test_settings_are_checked_when_they_are_made(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        make()

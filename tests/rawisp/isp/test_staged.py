@@ -33,6 +33,9 @@ def reference(isp: StagedIsp, image: Array, gain: Array) -> Array:
     """The stages written out, one pixel formula after the other, float64."""
     p = {name: value.detach().double().numpy() for name, value in isp.named_parameters()}
     rgb = np.einsum("ij,jhw->ihw", p["color_matrix"], image) * gain[:, None, None]
+    if isp.neutral_clip:
+        clipped = np.clip((image.max(axis=0) - 0.6) / 0.3, 0, 1)
+        rgb = rgb + clipped * (rgb.max(axis=0) - rgb)
     grey = rgb.mean(axis=0)
     rgb = rgb + p["desaturation"] * (grey - rgb)
     rgb = np.maximum(rgb, 0)
@@ -165,3 +168,15 @@ def test_classic_shows_a_night_scene_brighter_than_a_plain_rendering() -> None:
     image = night_xyz()
     plain = StagedIsp(StagedConfig()).eval()
     assert run(StagedIsp(CLASSIC).eval(), image).mean() > 2 * run(plain, image).mean()
+
+
+def test_classic_shows_no_colours_inside_clipped_lamps() -> None:
+    """Where a channel clips, M^-1 gives colours that no light has, some of them negative."""
+    camera = np.random.default_rng(0).uniform(0.0, 0.01, (3, 40, 60))
+    camera[:, 10:14, 10:14] = 1.0
+    camera[0, 20:24, 20:24], camera[1, 20:24, 20:24] = 1.0, 0.6  # a sodium lamp's edge
+    to_xyz = np.array([[1.158, 0.396, 0.025], [0.436, 0.974, -0.316], [0.030, -0.201, 1.751]])
+    result = run(StagedIsp(CLASSIC).eval(), np.einsum("ij,jhw->ihw", to_xyz, camera))
+    for lamp in (result[:, 10:14, 10:14], result[:, 20:24, 20:24]):
+        assert lamp.min() > 0.8
+        assert np.ptp(lamp, axis=0).max() < 0.02
