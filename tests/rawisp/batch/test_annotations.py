@@ -328,7 +328,7 @@ def test_what_has_no_partner_is_counted(mixed: Any) -> None:
         r"(\d+) of (\d+) inputs have an entry, (\d+) of (\d+) entries have no input", done.stderr
     )
     assert found is not None, done.stderr
-    matched, inputs, unused, entries = map(int, found.groups())
+    matched, inputs, unused, _ = map(int, found.groups())
     assert inputs - matched == 1, "the unlabelled one"
     assert unused == 1, "the one that is nowhere"
 
