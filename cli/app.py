@@ -10,8 +10,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from rawisp.cli.describe import describe
 from rawisp.cli.enhance import enhance
+from rawisp.cli.export import export
 from rawisp.cli.info import info
+from rawisp.cli.listing import list_
 from rawisp.cli.pack import pack
 from rawisp.errors import RawispError
 from rawisp.version import __version__
@@ -26,6 +29,9 @@ app = typer.Typer(
 app.command()(info)
 app.command()(pack)
 app.command()(enhance)
+app.command("list")(list_)
+app.command()(describe)
+app.command()(export)
 
 
 def _print_version(wanted: bool) -> None:

@@ -15,7 +15,9 @@ def enhance(
     ckpt: Annotated[
         str,
         typer.Option(
-            metavar="PATH|NAME", help="A TorchScript file (which is a program), or a shipped name."
+            metavar="PATH|NAME",
+            help="A shipped name, one of rawisp's safetensors files, or a TorchScript or .pt2 file "
+            "(which are programs).",
         ),
     ] = "classic",
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]")] = "auto",
@@ -51,6 +53,12 @@ def enhance(
         Literal["xyz", "camera", "xyz-uninverted"] | None,
         typer.Option(help="What a checkpoint that does not say was trained on."),
     ] = None,
+    safe: Annotated[
+        bool, typer.Option("--safe", help="Accept only checkpoints that are safe to open.")
+    ] = False,
+    expect_sha256: Annotated[
+        str | None, typer.Option(metavar="HEX", help="Refuse a checkpoint with another hash.")
+    ] = None,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
@@ -82,6 +90,8 @@ def enhance(
         fit="checkpoint" if fit is None else parse_fit(fit),
         orient=orient,
         input_color=input_color,
+        safe=safe,
+        expect_sha256=expect_sha256,
         annotation_frame=annotation_frame,
         read=options.read_settings(max_megapixels, matrix, black, white),
     )

@@ -20,18 +20,22 @@ step. `rawisp COMMAND --help` says the same.
 
 def reference() -> str:
     """The whole page."""
-    commands = [c.callback for c in app.registered_commands if c.callback is not None]
-    parts = [HEAD, f"{inspect.getdoc(rawisp)}\n", *(_section(command) for command in commands)]
-    return "\n".join(parts)
+    commands = [
+        (c.name or c.callback.__name__, c.callback)
+        for c in app.registered_commands
+        if c.callback is not None
+    ]
+    sections = [_section(name, command) for name, command in commands]
+    return "\n".join([HEAD, f"{inspect.getdoc(rawisp)}\n", *sections])
 
 
-def _section(command: Callable[..., Any]) -> str:
+def _section(name: str, command: Callable[..., Any]) -> str:
     hints = get_type_hints(command, include_extras=True)
     rows = [
-        _row(name, hints[name], parameter.default)
-        for name, parameter in inspect.signature(command).parameters.items()
+        _row(key, hints[key], parameter.default)
+        for key, parameter in inspect.signature(command).parameters.items()
     ]
-    head = [f"## rawisp {command.__name__}\n", f"{inspect.getdoc(command)}\n"]
+    head = [f"## rawisp {name}\n", f"{inspect.getdoc(command)}\n"]
     return "\n".join([*head, "| option | what | default |", "|---|---|---|", *rows]) + "\n"
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from rawisp.checkpoint import LoadedIsp, load_isp
     from rawisp.errors import InputError, RawispError, UsageError
+    from rawisp.isp.registry import create_isp
     from rawisp.packing import pack_bayer
     from rawisp.raw import Overrides, RawFrame, open_raw
 
@@ -37,6 +38,7 @@ _HOME = {
     "pack_bayer": "rawisp.packing",
     "load_isp": "rawisp.checkpoint",
     "LoadedIsp": "rawisp.checkpoint",
+    "create_isp": "rawisp.isp.registry",
     "pack_folder": "rawisp.batch",
     "enhance_folder": "rawisp.batch",
     "info_files": "rawisp.batch",
@@ -64,6 +66,7 @@ __all__ = [
     "RunReport",
     "UsageError",
     "__version__",
+    "create_isp",
     "enhance_folder",
     "info_files",
     "load_isp",

@@ -126,7 +126,12 @@ def enhance_folder(
 
     settings, options = settings or EnhanceSettings(), options or RunOptions()
     folder = os.fspath(out)
-    archive, metadata = describe_checkpoint(settings.checkpoint, input_color=settings.input_color)
+    archive, metadata = describe_checkpoint(
+        settings.checkpoint,
+        input_color=settings.input_color,
+        safe=settings.safe,
+        expect_sha256=settings.expect_sha256,
+    )
     fit = metadata.fit if settings.fit == "checkpoint" else settings.fit
     suffixes = RAW_SUFFIXES | packed_files.PACKED_SUFFIXES
     found = _found(sources, folder, suffixes, "camera RAW or packed", on_event)
@@ -170,7 +175,7 @@ def enhance_folder(
             options=options,
             on_event=on_event,
             crews=[
-                Crew("model", 1, ModelToolbox(archive.path, settings.device, settings.input_color)),
+                Crew("model", 1, ModelToolbox(archive, settings.device, settings.input_color)),
                 Crew("cpu", options.worker_count(), EnhanceToolbox(settings, color, fit)),
             ],
             steps=[

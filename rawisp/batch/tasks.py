@@ -12,6 +12,7 @@ import numpy.typing as npt
 from rawisp import geometry, packing
 from rawisp.batch import packed_files, writer
 from rawisp.batch.worker import Payload, Step
+from rawisp.checkpoint.archive import Archive
 from rawisp.color import COLORS, InputColor
 from rawisp.errors import InputError, UsageError
 from rawisp.raw import DEFAULT_MAX_MEGAPIXELS, Overrides, RawFrame, open_raw
@@ -67,7 +68,8 @@ class PackSettings:
 class EnhanceSettings:
     """The options of `rawisp enhance`; see its help. UsageError for a value that is none.
 
-    fit: limits of the (long, short) side, None for full size, "checkpoint" as it was trained.
+    fit: limits of the (long, short) side, None for full size, "checkpoint" as it was trained. safe,
+    expect_sha256: as in `load_isp`.
     """
 
     checkpoint: str = "classic"
@@ -76,6 +78,8 @@ class EnhanceSettings:
     fit: geometry.Fit | Literal["checkpoint"] | None = "checkpoint"
     orient: Literal["upright", "sensor"] = "upright"
     input_color: InputColor | None = None
+    safe: bool = False
+    expect_sha256: str | None = None
     annotation_frame: str = "auto"
     read: ReadSettings = field(default_factory=ReadSettings)
 
@@ -227,14 +231,20 @@ class EnhanceToolbox:
 class ModelToolbox:
     """`enhance`, the ISP's part: the one process that imports torch."""
 
-    checkpoint: str
+    checkpoint: Archive
     device: str
     input_color: InputColor | None
 
     def open(self) -> dict[str, Step]:
         from rawisp.checkpoint import load_isp
 
-        isp = load_isp(self.checkpoint, device=self.device, input_color=self.input_color)
+        # The hash that was checked and recorded is the hash that is loaded.
+        isp = load_isp(
+            self.checkpoint.path,
+            device=self.device,
+            input_color=self.input_color,
+            expect_sha256=self.checkpoint.sha256,
+        )
 
         def render(payload: Payload) -> Payload:
             linear = np.load(payload["spool_linear"])

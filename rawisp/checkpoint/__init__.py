@@ -9,13 +9,19 @@ from rawisp.checkpoint.metadata import CheckpointMetadata
 
 if TYPE_CHECKING:
     from rawisp.checkpoint.loaded import LoadedIsp
+    from rawisp.checkpoint.native import save_native
 
-__all__ = ["SHIPPED", "CheckpointMetadata", "LoadedIsp", "load_isp"]
+__all__ = ["SHIPPED", "CheckpointMetadata", "LoadedIsp", "load_isp", "save_native"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "LoadedIsp":  # it imports torch, which describing a checkpoint must not
+    # These import torch, which describing a checkpoint must not.
+    if name == "LoadedIsp":
         from rawisp.checkpoint.loaded import LoadedIsp
 
         return LoadedIsp
+    if name == "save_native":
+        from rawisp.checkpoint.native import save_native
+
+        return save_native
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

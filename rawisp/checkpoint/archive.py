@@ -1,4 +1,4 @@
-"""What kind of checkpoint a file is, from its zip members alone: nothing in it is executed."""
+"""What kind of checkpoint a file is, from its header or zip members: nothing in it is executed."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rawisp.errors import CheckpointError, display_path
 
+NATIVE_KEY = "rawisp"  # in a safetensors file's metadata
 METADATA_MEMBER = "rawisp.json"  # stored by TorchScript as <root>/extra/rawisp.json
 _MAX_METADATA_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Archive:
-    """path, sha256 of the bytes, kind (only "torchscript" so far), metadata JSON or None."""
+    """path, sha256 of the bytes, kind ("safetensors", "torchscript", "pt2"), metadata or None."""
 
     path: str
     sha256: str
@@ -36,8 +38,13 @@ def inspect_checkpoint(path: str) -> Archive:
     except OSError as error:
         raise CheckpointError(f"{shown}: cannot be read ({error.strerror})") from None
     digest = hashlib.sha256(data).hexdigest()
+    header = _safetensors_header(data)
+    if header is not None:
+        return Archive(path, digest, "safetensors", _native_metadata(header, shown))
     if not data.startswith(b"PK\x03\x04"):
-        raise CheckpointError(f"{shown}: {_what_else(data)}; give a TorchScript file")
+        raise CheckpointError(
+            f"{shown}: {_what_else(data)}; give a safetensors file of rawisp or a TorchScript file"
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -58,10 +65,7 @@ def _kind(names: list[str], shown: str) -> str:
             "compiled for; export the model as TorchScript"
         )
     if any(name == "archive_format" for name in inner):
-        raise CheckpointError(
-            f"{shown}: is a torch.export program, which this version does not read; "
-            "export the model as TorchScript"
-        )
+        return "pt2"
     if "constants.pkl" in inner and any(name.startswith("code/") for name in inner):
         return "torchscript"
     if "data.pkl" in inner:
@@ -86,11 +90,27 @@ def _what_else(data: bytes) -> str:
         return "is empty"
     if data[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         return "is a bare pickle, which may run any code and is not read"
-    if len(data) > 8 and data[8:9] == b"{" and int.from_bytes(data[:8], "little") < len(data):
-        try:
-            json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        except ValueError:
-            pass
-        else:
-            return "is a safetensors file, which this version does not read"
     return "is no checkpoint"
+
+
+def _safetensors_header(data: bytes) -> dict[str, Any] | None:
+    """The JSON header of a safetensors file, None for anything else."""
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 10 or data[8:9] != b"{" or length > len(data) - 8:
+        return None
+    try:
+        header = json.loads(data[8 : 8 + length])
+    except (ValueError, RecursionError):
+        return None
+    return header if isinstance(header, dict) else None
+
+
+def _native_metadata(header: dict[str, Any], shown: str) -> str:
+    metadata = header.get("__metadata__")
+    text = metadata.get(NATIVE_KEY) if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        raise CheckpointError(
+            f"{shown}: is a safetensors file without rawisp's metadata, so it does not say what "
+            "network its weights belong to"
+        )
+    return text

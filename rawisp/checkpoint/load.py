@@ -22,6 +22,16 @@ SHIPPED = ("classic",)
 DEFAULT_CHECKPOINT = "classic"
 
 
+def shipped_checkpoints() -> list[dict[str, str]]:
+    """{"name", "what", "isp", "input_color"} of each checkpoint that comes with the package."""
+    rows = []
+    for name in SHIPPED:
+        _, m = describe_checkpoint(name)
+        what = str(m.provenance.get("what", ""))
+        rows.append({"name": name, "what": what, "isp": m.isp, "input_color": m.input_color})
+    return rows
+
+
 def checkpoint_path(name_or_path: str | os.PathLike[str]) -> str:
     """The file that `name_or_path` stands for: a shipped name, else the path itself."""
     text = os.fspath(name_or_path)
@@ -36,15 +46,27 @@ def checkpoint_path(name_or_path: str | os.PathLike[str]) -> str:
 
 
 def describe_checkpoint(
-    name_or_path: str | os.PathLike[str], *, input_color: InputColor | None = None
+    name_or_path: str | os.PathLike[str],
+    *,
+    input_color: InputColor | None = None,
+    safe: bool = False,
+    expect_sha256: str | None = None,
 ) -> tuple[Archive, CheckpointMetadata]:
     """What a checkpoint is and expects, without loading it (no torch, nothing executed).
 
     input_color: what to feed a foreign file that does not say; a file that says otherwise is an
-    error, because it would render wrong colours. Raises CheckpointError.
+    error, because it would render wrong colours. safe, expect_sha256: see `load_isp`. Raises
+    CheckpointError.
     """
     archive = inspect_checkpoint(checkpoint_path(name_or_path))
     shown = display_path(archive.path)
+    if expect_sha256 is not None and archive.sha256 != expect_sha256.lower():
+        raise CheckpointError(f"{shown}: its sha256 is {archive.sha256}, not {expect_sha256}")
+    if safe and archive.kind != "safetensors" and os.fspath(name_or_path) not in SHIPPED:
+        raise CheckpointError(
+            f"{shown}: is {archive.kind}, which can run code when it is opened; --safe accepts "
+            "only rawisp's safetensors files"
+        )
     if input_color is not None and input_color not in COLORS:
         raise UsageError(f"input colour {input_color!r} is none of {', '.join(COLORS)}")
     if archive.metadata_json is not None:
@@ -70,25 +92,31 @@ def load_isp(
     *,
     device: str = "auto",
     input_color: InputColor | None = None,
+    safe: bool = False,
+    expect_sha256: str | None = None,
 ) -> LoadedIsp:
     """Loads a checkpoint and tries it on two sizes.
 
     Parameters
     ----------
-    name_or_path : "classic", or a TorchScript file. Loading one runs code from it: use files you
-        trust as you would a program.
+    name_or_path : "classic"; a safetensors file of rawisp, which is safe to open; or a TorchScript
+        (.ts) or torch.export (.pt2) file. Loading these can run code from them: use files you trust
+        as you would a program.
+    safe : accept only files that are safe to open.
+    expect_sha256 : refuse a file whose bytes have another hash.
     device : "auto" (CUDA when there is one), "cpu", "cuda" or "cuda:1".
     input_color : for files without rawisp's metadata, the colour space they were trained on.
 
     Raises CheckpointError, UsageError.
     """
-    archive, metadata = describe_checkpoint(name_or_path, input_color=input_color)
-    from rawisp.checkpoint import torchscript
+    archive, metadata = describe_checkpoint(
+        name_or_path, input_color=input_color, safe=safe, expect_sha256=expect_sha256
+    )
     from rawisp.checkpoint.loaded import LoadedIsp
 
     where = choose_device(device)
     isp = LoadedIsp(
-        run=torchscript.load_module(archive.path, where),
+        run=module_of(archive, metadata, where),
         metadata=metadata,
         path=archive.path,
         sha256=archive.sha256,
@@ -96,6 +124,24 @@ def load_isp(
     )
     isp.warm_up()
     return isp
+
+
+def module_of(
+    archive: Archive, metadata: CheckpointMetadata | None, device: torch.device
+) -> torch.nn.Module:
+    """The module in a classified file, in eval mode on `device`; CheckpointError when damaged."""
+    if archive.kind == "safetensors":
+        assert metadata is not None
+        from rawisp.checkpoint import native
+
+        return native.load_native(archive.path, metadata, device)
+    if archive.kind == "pt2":
+        from rawisp.checkpoint import exported
+
+        return exported.load_program(archive.path, device)
+    from rawisp.checkpoint import torchscript
+
+    return torchscript.load_module(archive.path, device)
 
 
 def choose_device(device: str) -> torch.device:

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rawisp.color import COLORS
+from rawisp.color import COLORS, InputColor
 from rawisp.errors import CheckpointError, display_path
 from rawisp.geometry import Fit
 
@@ -26,7 +26,7 @@ class CheckpointMetadata:
 
     name: str
     isp: str
-    input_color: str
+    input_color: InputColor
     normalisation: str = BLACK_WHITE
     fit: Fit | None = DEFAULT_FIT
     config: dict[str, Any] = field(default_factory=dict)

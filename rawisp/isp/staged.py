@@ -64,9 +64,14 @@ class StagedIsp(Isp):
     influence each other.
     """
 
+    name = "staged"
+    Config = StagedConfig
+    halo = 1  # the sharpening's 3x3
+
     def __init__(self, config: StagedConfig | None = None) -> None:
         super().__init__()
         config = config or StagedConfig()
+        self.config = config
         self.exposure_percentile = config.exposure_percentile
         self.exposure_target = config.exposure_target
         self.exposure_limit = config.exposure_limit
@@ -168,7 +173,12 @@ class StagedIsp(Isp):
 
     def _sharpen(self, y: Tensor) -> Tensor:
         """y + strength (y - blur(y)), the blur with edge padding; skipped at strength zero."""
-        if not self.training and bool(self.sharpening == 0.0):
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            skip = not self.training and bool(self.sharpening == 0.0)
+        else:  # torch.export cannot branch on a value
+            skip = not self.training and not torch.compiler.is_exporting()
+            skip = skip and bool(self.sharpening == 0.0)
+        if skip:
             return y
         kernel = torch.softmax(self.blur_logits, dim=0).view(1, 1, 3, 3).repeat(3, 1, 1, 1)
         padded = functional.pad(y, [1, 1, 1, 1], mode="replicate")

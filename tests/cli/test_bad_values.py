@@ -180,7 +180,7 @@ BAD_FILES: dict[str, tuple[bytes, str]] = {
     "safetensors": (safetensors(), "safetensors"),
     "zip of photos": (zip_of(a__photo=b"x"), "no TorchScript"),
     "weights": (zip_of(archive__data__pkl=b"x", **{"archive__data.pkl": b"\x80\x02."}), "pickle"),
-    "export": (zip_of(model__archive_format=b"pt2"), "torch.export"),
+    "export": (zip_of(model__archive_format=b"pt2"), "does not say what input"),
     "aoti": (zip_of(model__data__aotinductor__x=b"x"), "AOTInductor"),
     "zip without end": (zip_of(a=b"x" * 1000)[:500], "damaged or cut short"),
     "ONNX": (b"\x08\x07\x12\x07pytorch" + b"\0" * 50, "no checkpoint"),

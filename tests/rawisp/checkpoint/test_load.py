@@ -201,9 +201,9 @@ def cut_short(path: Path) -> None:
     [
         (a_pickle, "bare pickle"),
         (a_state_dict, "bare pickle of weights"),
-        (a_safetensors, "safetensors"),
+        (a_safetensors, "without rawisp's metadata"),
         (an_aoti_package, "AOTInductor"),
-        (an_exported_program, r"torch\.export"),
+        (an_exported_program, r"torch\.export cannot load it"),
         (another_zip, "no TorchScript"),
         (cut_short, "damaged or cut short"),
         (lambda path: path.write_bytes(b""), "is empty"),

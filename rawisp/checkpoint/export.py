@@ -1,0 +1,93 @@
+"""From our own format to files that other programs run; checked before they appear."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from rawisp.checkpoint.archive import Archive
+from rawisp.checkpoint.load import checkpoint_path, choose_device, describe_checkpoint, load_isp
+from rawisp.errors import CheckpointError, UsageError, display_path
+
+Target = Literal["torchscript", "pt2"]
+SUFFIXES: dict[str, Target] = {".ts": "torchscript", ".pt2": "pt2"}
+# Trial sizes (height, width): round, odd, and larger than any thumbnail.
+_TRIAL_SIZES = ((64, 64), (67, 93), (300, 420))
+_TOLERANCE = 1e-5
+
+
+def export_checkpoint(
+    name_or_path: str | os.PathLike[str], out: str | os.PathLike[str], to: Target | None = None
+) -> dict[str, Any]:
+    """Writes the checkpoint as TorchScript (.ts) or torch.export (.pt2) with its metadata.
+
+    to: the format, by default what `out`'s suffix says. The written file is loaded again and
+    compared with the original on three sizes before it gets its name. Returns {"path", "to",
+    "sha256", "largest_difference"}. Raises CheckpointError, UsageError.
+    """
+    target = os.fspath(out)
+    kind = to or SUFFIXES.get(Path(target).suffix.lower())
+    if kind is None or kind not in SUFFIXES.values():
+        raise UsageError(f"{display_path(target)}: name it .ts or .pt2, or say --to")
+    archive, metadata = describe_checkpoint(name_or_path)
+    original = load_isp(checkpoint_path(name_or_path), device="cpu")
+    if archive.kind != "safetensors":
+        raise CheckpointError(
+            f"{display_path(archive.path)}: is {archive.kind} already; only rawisp's own "
+            "safetensors files can be exported"
+        )
+    temporary = f"{target}.rawisp-tmp"
+    try:
+        _save(original.run, temporary, metadata, kind)
+        difference = _compared(original.run, temporary, kind)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise UsageError(
+            f"{display_path(target)}: cannot be written ({error.strerror or error})"
+        ) from None
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    written, _ = describe_checkpoint(target)
+    return {
+        "path": target,
+        "to": kind,
+        "sha256": written.sha256,
+        "largest_difference": difference,
+    }
+
+
+def _save(module: Any, path: str, metadata: Any, kind: str) -> None:
+    from rawisp.checkpoint import exported, torchscript
+
+    try:
+        if kind == "torchscript":
+            torchscript.save_module(module, path, metadata)
+        else:
+            exported.save_program(module, path, metadata)
+    except OSError:
+        raise
+    except Exception as error:  # whatever the compilers say of a module they cannot take
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{metadata.isp} cannot be exported to {kind} ({reason})") from None
+
+
+def _compared(original: Any, path: str, kind: str) -> float:
+    """The largest difference between the file and the original; CheckpointError if it is large."""
+    from rawisp.checkpoint.load import module_of
+
+    device = choose_device("cpu")
+    loaded = module_of(Archive(path, "", kind, None), None, device)
+    largest = 0.0
+    for height, width in _TRIAL_SIZES:
+        generator = torch.Generator().manual_seed(height)
+        x = torch.rand(1, 3, height, width, generator=generator) * 0.05
+        with torch.no_grad():
+            largest = max(largest, float((loaded(x) - original(x)).abs().max()))
+    if not largest <= _TOLERANCE:
+        raise CheckpointError(
+            f"the exported {kind} differs from the original by {largest:.2g}; nothing was written"
+        )
+    return largest

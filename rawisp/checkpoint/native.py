@@ -1,0 +1,43 @@
+"""Our own format: one safetensors file, weights and JSON metadata. Opening it executes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from rawisp.checkpoint.archive import NATIVE_KEY
+from rawisp.checkpoint.metadata import CheckpointMetadata
+from rawisp.errors import CheckpointError, UsageError, display_path
+from rawisp.isp.base import Isp, config_of
+from rawisp.isp.registry import create_isp
+
+
+def save_native(isp: Isp, path: str, metadata: CheckpointMetadata) -> None:
+    """Writes weights and metadata; name and configuration of the ISP are taken from `isp`."""
+    metadata = replace(metadata, isp=isp.name, config=config_of(isp))
+    weights = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in isp.state_dict().items()
+    }
+    save_file(weights, path, metadata={NATIVE_KEY: metadata.to_json()})
+
+
+def load_native(path: str, metadata: CheckpointMetadata, device: torch.device) -> Isp:
+    """The ISP that the metadata describe, with the file's weights, in eval mode on `device`.
+
+    CheckpointError when the ISP is unknown here, or the weights are not its own.
+    """
+    shown = display_path(path)
+    try:
+        isp = create_isp(metadata.isp, **metadata.config)
+    except UsageError as error:
+        raise CheckpointError(f"{shown}: {error}") from None
+    try:
+        isp.load_state_dict(load_file(path, device="cpu"), strict=True)
+    except Exception as error:  # safetensors' own exceptions, and torch's for keys and shapes
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{shown}: its weights do not fit {metadata.isp} ({reason})"
+        ) from None
+    return isp.eval().to(device)

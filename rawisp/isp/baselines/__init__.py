@@ -1,0 +1,1 @@
+"""The learned ISPs that papers compare with, one file each."""

@@ -1,0 +1,79 @@
+"""ISPs by name. A dict of ours, and whatever installed packages offer as entry points.
+
+A plug-in is a subclass of `Isp`, offered in its package's pyproject.toml:
+
+    [project.entry-points."rawisp.isps"]
+    my-isp = "my_package.isp:MyIsp"
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from rawisp.errors import UsageError
+
+if TYPE_CHECKING:
+    from rawisp.isp.base import Isp
+
+ENTRY_POINTS = "rawisp.isps"
+
+# name -> "module:class"; imported when asked for.
+_OURS = {
+    "staged": "rawisp.isp.staged:StagedIsp",
+}
+
+
+def isp_names() -> list[str]:
+    """All names that `create_isp` takes, ours first."""
+    plug_ins = sorted(e.name for e in entry_points(group=ENTRY_POINTS) if e.name not in _OURS)
+    return [*_OURS, *plug_ins]
+
+
+def described_isps() -> list[dict[str, Any]]:
+    """{"name", "what", "source"} of each: the first sentence of its class's docstring."""
+    rows = []
+    for name in isp_names():
+        try:
+            cls = isp_class(name)
+        except Exception as error:  # somebody else's package may fail to import
+            rows.append({"name": name, "what": f"cannot be loaded ({error})", "source": "plug-in"})
+            continue
+        first_line = (cls.__doc__ or "").strip().partition("\n")[0]
+        source = "rawisp" if name in _OURS else "plug-in"
+        rows.append({"name": name, "what": first_line, "source": source})
+    return rows
+
+
+def isp_class(name: str) -> type[Isp]:
+    """The class of that name. UsageError lists the names; ours cannot be replaced by a plug-in."""
+    if name in _OURS:
+        module, _, attribute = _OURS[name].partition(":")
+        found: type[Isp] = getattr(import_module(module), attribute)
+        return found
+    for entry in entry_points(group=ENTRY_POINTS):
+        if entry.name == name:
+            loaded: type[Isp] = entry.load()
+            return loaded
+    raise UsageError(f"no ISP is called {name!r}; there are {', '.join(isp_names())}")
+
+
+def create_isp(name: str, **config: Any) -> Isp:
+    """An ISP by name, in training mode, with random or identity start as its configuration says.
+
+    config: JSON values, the fields of the class's `Config`; anything left out has its default.
+    Raises UsageError for an unknown name or field, or a value that the ISP refuses.
+    """
+    cls = isp_class(name)
+    known = [field.name for field in fields(cls.Config)]
+    for key in config:
+        if key not in known:
+            raise UsageError(
+                f"{name} has no setting {key!r}; there are {', '.join(known) or 'none'}"
+            )
+    try:
+        return cls(cls.Config(**config))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name}: {error}") from None

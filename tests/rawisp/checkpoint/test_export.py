@@ -1,0 +1,90 @@
+"""Exported files run like the original, and `describe` and `list` say what is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from rawisp.checkpoint import CheckpointMetadata, load_isp, save_native
+from rawisp.checkpoint.describe import described, predicted_for_raw
+from rawisp.checkpoint.export import export_checkpoint
+from rawisp.cli.app import app
+from rawisp.errors import CheckpointError, UsageError
+from rawisp.isp.registry import create_isp
+
+
+@pytest.fixture
+def native(tmp_path: Path) -> Path:
+    torch.manual_seed(3)
+    isp = create_isp("staged", exposure_percentile=0.75, grey_world=True, sharpening=0.2)
+    with torch.no_grad():
+        for parameter in isp.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    path = tmp_path / "native.safetensors"
+    save_native(isp, str(path), CheckpointMetadata("native", "", "xyz", fit=(320, 240)))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".pt2"])
+def test_an_exported_file_renders_the_same_picture(native: Path, suffix: str) -> None:
+    out = native.with_suffix(suffix)
+    result = export_checkpoint(native, out)
+    assert result["largest_difference"] < 1e-5
+    xyz = np.random.default_rng(0).uniform(0, 0.02, (123, 211, 3)).astype(np.float32)
+    original, loaded = load_isp(native, device="cpu"), load_isp(out, device="cpu")
+    assert loaded.metadata == original.metadata
+    assert np.abs(loaded(xyz).astype(int) - original(xyz).astype(int)).max() <= 1
+    assert not list(native.parent.glob("*.rawisp-tmp"))
+
+
+def test_what_cannot_be_exported_says_why(native: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"name it \.ts or \.pt2, or say --to"):
+        export_checkpoint(native, tmp_path / "isp.onnx")
+    with pytest.raises(CheckpointError, match="is torchscript already"):
+        export_checkpoint("classic", tmp_path / "classic.pt2")
+    with pytest.raises(UsageError, match="cannot be written"):
+        export_checkpoint(native, tmp_path / "no" / "isp.ts")
+
+
+def test_safe_and_hash_are_enforced_before_anything_is_opened(native: Path) -> None:
+    script = native.with_suffix(".ts")
+    export_checkpoint(native, script)
+    assert load_isp(native, device="cpu", safe=True).metadata.name == "native"
+    with pytest.raises(CheckpointError, match="--safe accepts only rawisp's safetensors"):
+        load_isp(script, safe=True)
+    good = load_isp(script, device="cpu").sha256
+    assert load_isp(script, device="cpu", expect_sha256=good.upper()).sha256 == good
+    with pytest.raises(CheckpointError, match=f"its sha256 is {good}, not 00ff"):
+        load_isp(script, expect_sha256="00ff")
+
+
+def test_a_description_has_the_numbers(native: Path, sample_data: Path) -> None:
+    isp = load_isp(native, device="cpu")
+    result = json.loads(json.dumps(described(isp)))
+    assert (result["kind"], result["isp"], result["parameters"]) == ("safetensors", "staged", 40)
+    # A 3x3 depthwise blur of three channels, 27 a pixel, and the 3x3 matrix, 9.
+    assert result["macs_at_640x640"] == pytest.approx(36 * 640 * 640, rel=0.02)
+    raw = sample_data / "Sony" / "DSC01316.ARW"
+    gains = predicted_for_raw(isp, str(raw))["gain"]
+    assert len(gains) == 3
+    assert all(gain > 1 for gain in gains)
+
+
+def test_the_commands_print_it(native: Path, tmp_path: Path, sample_data: Path) -> None:
+    run = CliRunner().invoke
+    listed = run(app, ["list", "isps", "--json"])
+    assert "staged" in [json.loads(line)["name"] for line in listed.output.splitlines()]
+    assert run(app, ["list", "checkpoints"]).output.startswith("classic")
+    raw = str(sample_data / "Nikon" / "DSC_1203.NEF")
+    shown = json.loads(run(app, ["describe", str(native), raw, "--json"]).output)
+    assert shown["name"] == "native"
+    assert len(shown["predicted"]["gain"]) == 3
+    out = tmp_path / "again.ts"
+    written = json.loads(run(app, ["export", str(native), "-o", str(out), "--json"]).output)
+    assert written["to"] == "torchscript"
+    assert out.exists()
