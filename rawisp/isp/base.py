@@ -10,7 +10,7 @@ tile with the very same result (`rawisp.isp.stream`).
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, Dict, Optional  # noqa: UP035 - TorchScript reads these annotations
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,11 +33,11 @@ class Isp(nn.Module):
     # Whether `apply` is local. False for networks whose layers pool the whole image at many depths.
     streams = True
 
-    def predict(self, x: Tensor) -> Dict[str, Tensor]:  # noqa: UP006
+    def predict(self, x: Tensor) -> dict[str, Tensor]:
         """The operators' parameters for each image, the batch as their first dimension."""
         raise NotImplementedError
 
-    def apply(self, x: Tensor, parameters: Dict[str, Tensor]) -> Tensor:  # type: ignore[override]  # noqa: UP006
+    def apply(self, x: Tensor, parameters: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
         """The rendered batch, given its parameters; not cut to [0, 1]."""
         raise NotImplementedError
 
@@ -51,7 +51,7 @@ class Isp(nn.Module):
         """
         return parameters
 
-    def forward(self, x: Tensor, valid: Optional[Tensor] = None) -> Tensor:  # noqa: UP045
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
         """`apply(x, predict(x))`, cut to [0, 1] in eval mode.
 
         valid: bool (B, 1, H, W), true on the rectangle of each image that is no padding. Each image

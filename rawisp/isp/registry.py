@@ -23,6 +23,7 @@ ENTRY_POINTS = "rawisp.isps"
 # name -> "module:class"; imported when asked for.
 _OURS = {
     "staged": "rawisp.isp.staged:StagedIsp",
+    "adaptive-isp": "rawisp.isp.adaptive.adaptive_isp:AdaptiveIsp",
 }
 
 

@@ -15,6 +15,7 @@ from rawisp.isp.base import Isp
 from rawisp.isp.registry import create_isp, isp_names
 
 ALL: dict[str, tuple[str, dict[str, Any]]] = {
+    "adaptive-isp": ("adaptive-isp", {"steps": 3}),
     "staged": ("staged", {}),
     "staged with all its parts": (
         "staged",

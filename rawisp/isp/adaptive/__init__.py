@@ -1,0 +1,1 @@
+"""AdaptiveISP: an agent that applies a few of ten operators, one after another."""
