@@ -23,7 +23,14 @@ ENTRY_POINTS = "rawisp.isps"
 # name -> "module:class"; imported when asked for.
 _OURS = {
     "staged": "rawisp.isp.staged:StagedIsp",
+    "genisp": "rawisp.isp.genisp:GenIsp",
+    "ta-isp": "rawisp.isp.ta_isp:TaIsp",
     "adaptive-isp": "rawisp.isp.adaptive.adaptive_isp:AdaptiveIsp",
+    "diap": "rawisp.isp.baselines.diap:DiapIsp",
+    "raw-adapter": "rawisp.isp.baselines.raw_adapter:RawAdapterIsp",
+    "mw-ispnet": "rawisp.isp.baselines.mw_ispnet:MwIspNetIsp",
+    "invisp": "rawisp.isp.baselines.invisp:InvispIsp",
+    "simrod": "rawisp.isp.baselines.simrod:SimrodIsp",
 }
 
 

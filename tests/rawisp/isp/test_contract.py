@@ -15,7 +15,14 @@ from rawisp.isp.base import Isp
 from rawisp.isp.registry import create_isp, isp_names
 
 ALL: dict[str, tuple[str, dict[str, Any]]] = {
+    "genisp": ("genisp", {}),
+    "ta-isp": ("ta-isp", {}),
     "adaptive-isp": ("adaptive-isp", {"steps": 3}),
+    "diap": ("diap", {}),
+    "raw-adapter": ("raw-adapter", {}),
+    "mw-ispnet": ("mw-ispnet", {}),
+    "invisp": ("invisp", {"steps": 2}),
+    "simrod": ("simrod", {}),
     "staged": ("staged", {}),
     "staged with all its parts": (
         "staged",
