@@ -1,8 +1,9 @@
 """Folder runs: the same careful engine, whatever is done to each file."""
 
 from rawisp.batch.events import Event, RunReport
-from rawisp.batch.folder import RunOptions, enhance_folder, pack_folder
+from rawisp.batch.folder import enhance_folder, pack_folder
 from rawisp.batch.info import info_files
+from rawisp.batch.run import RunOptions
 from rawisp.batch.tasks import EnhanceSettings, PackSettings, ReadSettings
 
 __all__ = [

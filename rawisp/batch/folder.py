@@ -1,21 +1,17 @@
-"""`pack` and `enhance` over files and folders: plan, run, record; safe to kill at any moment."""
+"""`pack` and `enhance` over files and folders."""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from rawisp.batch import annotate, inputs, packed_files, writer
 from rawisp.batch.events import Event, OnEvent, RunReport, ignore_event
-from rawisp.batch.lock import output_folder_lock
-from rawisp.batch.manifest import FILE_NAME, Manifest, read_manifest
-from rawisp.batch.plan import Identity, Plan, file_stamp, make_plan
+from rawisp.batch.plan import Identity
+from rawisp.batch.run import Job, Record, RunOptions, run
 from rawisp.batch.spool import spool_folder
-from rawisp.batch.supervisor import Crew, Outcome, StepPlan, Supervisor
+from rawisp.batch.supervisor import Crew, StepPlan
 from rawisp.batch.tasks import (
     EnhanceSettings,
     EnhanceToolbox,
@@ -24,53 +20,14 @@ from rawisp.batch.tasks import (
     PackToolbox,
 )
 from rawisp.batch.worker import Payload
-from rawisp.errors import InputError, OutputError, OutputFullError, UsageError, display_path
+from rawisp.errors import OutputError, UsageError, display_path
 from rawisp.raw import RAW_SUFFIXES
-from rawisp.version import __version__
 
-Record = dict[str, Any]
+if TYPE_CHECKING:
+    from rawisp.checkpoint.archive import Archive
+    from rawisp.checkpoint.metadata import CheckpointMetadata
+
 Path = str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What all folder runs share.
-
-    workers: decode processes, None for one per core. overwrite: make everything again. dry_run:
-    only say what would be done. max_errors: stop after so many failures, None for never.
-    timeout_s: limit for one file in one step.
-    """
-
-    workers: int | None = None
-    overwrite: bool = False
-    dry_run: bool = False
-    max_errors: int | None = None
-    timeout_s: float = 120.0
-
-    def worker_count(self) -> int:
-        """workers, or the number of cores this process may use."""
-        if self.workers is not None:
-            return max(1, self.workers)
-        if hasattr(os, "sched_getaffinity"):
-            return len(os.sched_getaffinity(0))
-        return os.cpu_count() or 1
-
-
-@dataclass
-class _Job:
-    """One folder run, whatever is done to each file."""
-
-    folder: str
-    identity: Identity
-    options: RunOptions
-    on_event: OnEvent
-    crews: Sequence[Crew]
-    steps: Sequence[StepPlan]
-    payload: Callable[[inputs.Source, str, int], Payload]
-    records: dict[str, Record] = field(default_factory=dict)
-    ours: set[str] = field(default_factory=set)  # outputs that earlier runs left
-    stopped: str = ""
-    interrupted: bool = False
 
 
 def pack_folder(
@@ -93,7 +50,7 @@ def pack_folder(
     folder = os.fspath(out)
     found = _found(sources, folder, RAW_SUFFIXES, "camera RAW", on_event)
     outputs = inputs.plan_outputs(found.sources, writer.PACKED_SUFFIX[settings.format])
-    job = _Job(
+    job = Job(
         folder=folder,
         identity=Identity(settings.record()),
         options=options,
@@ -102,7 +59,7 @@ def pack_folder(
         steps=[StepPlan("pack", "cpu")],
         payload=lambda source, output, _: _payload(source, folder, output),
     )
-    return _run(job, found.sources, outputs)
+    return run(job, found.sources, outputs)
 
 
 def enhance_folder(
@@ -132,66 +89,80 @@ def enhance_folder(
         safe=settings.safe,
         expect_sha256=settings.expect_sha256,
     )
-    fit = metadata.fit if settings.fit == "checkpoint" else settings.fit
-    suffixes = RAW_SUFFIXES | packed_files.PACKED_SUFFIXES
-    found = _found(sources, folder, suffixes, "camera RAW or packed", on_event)
-    found.sources = [s for s in found.sources if s.named or _readable_kind(s.path)]
-    if not found.sources:
-        raise inputs.nothing_found(_listed(sources), found, "camera RAW or packed")
+    found = _found_for_enhance(sources, folder, on_event)
     manifests = packed_files.PackedRecords()
-    _note_twins(found.sources, manifests, on_event)
+    _note_twins(found, manifests, on_event)
     labels = annotate.read_labels(
-        _listed(annotations),
-        folder,
-        settings.annotation_frame,
-        found.sources,
-        overwrite=options.overwrite,
+        _listed(annotations), folder, settings.annotation_frame, found, overwrite=options.overwrite
     )
     for one in labels:
         on_event(Event("note", text=one.announcement()))
     if only_annotated:
+        if not labels:
+            raise UsageError("--only-annotated needs --annotations")
         wanted = set().union(*(one.matched() for one in labels))
-        found.sources = [source for source in found.sources if source.path in wanted]
-    outputs = inputs.plan_outputs(found.sources, writer.IMAGE_SUFFIX[settings.format])
-    color: Any = metadata.input_color
-
-    def payload(source: inputs.Source, output: str, index: int) -> Payload:
-        values = _payload(source, folder, output)
-        entries = [one.entry(source) for one in labels]
-        values["annotations"] = [entry for entry in entries if entry is not None]
-        values["spool_linear"] = os.path.join(spool, f"{index}.linear.npy")
-        values["spool_image"] = os.path.join(spool, f"{index}.image.npy")
-        if inputs.suffix_of(source.path) == ".npy":
-            values["packed_record"] = manifests.lookup(source.path)
-        return values
-
+        found = [source for source in found if source.path in wanted]
+    outputs = inputs.plan_outputs(found, writer.IMAGE_SUFFIX[settings.format])
     with spool_folder() as spool:
-        job = _Job(
-            folder=folder,
-            identity=Identity(
-                _enhance_record(settings, color, fit),
-                {"name": metadata.name, "sha256": archive.sha256},
-            ),
-            options=options,
-            on_event=on_event,
-            crews=[
-                Crew("model", 1, ModelToolbox(archive, settings.device, settings.input_color)),
-                Crew("cpu", options.worker_count(), EnhanceToolbox(settings, color, fit)),
-            ],
-            steps=[
-                StepPlan("decode", "cpu"),
-                StepPlan("render", "model"),
-                StepPlan("write", "cpu"),
-            ],
-            payload=payload,
-        )
-        report = _run(job, found.sources, outputs)
+        job = _enhance_job(folder, settings, options, on_event, archive, metadata)
+        job.payload = lambda source, output, index: {
+            **_payload(source, folder, output),
+            "annotations": [e for e in (one.entry(source) for one in labels) if e is not None],
+            "spool_linear": os.path.join(spool, f"{index}.linear.npy"),
+            "spool_image": os.path.join(spool, f"{index}.image.npy"),
+            "packed_record": _packed_record(source, manifests),
+        }
+        report = run(job, found, outputs)
     if not options.dry_run:
         for one in labels:
-            counts = one.write(report, found.sources, on_event)
-            for key, count in counts.items():
+            for key, count in one.write(report, found, on_event).items():
                 report.annotations[key] = report.annotations.get(key, 0) + count
     return report
+
+
+def _enhance_job(
+    folder: str,
+    settings: EnhanceSettings,
+    options: RunOptions,
+    on_event: OnEvent,
+    archive: Archive,
+    metadata: CheckpointMetadata,
+) -> Job:
+    """Decode and write on the cores, render in the one process that has torch."""
+    fit = metadata.fit if settings.fit == "checkpoint" else settings.fit
+    color = metadata.input_color
+    identity = Identity(
+        _enhance_record(settings, color, fit), {"name": metadata.name, "sha256": archive.sha256}
+    )
+    return Job(
+        folder=folder,
+        identity=identity,
+        options=options,
+        on_event=on_event,
+        crews=[
+            Crew("model", 1, ModelToolbox(archive, settings.device, settings.input_color)),
+            Crew("cpu", options.worker_count(), EnhanceToolbox(settings, color, fit)),
+        ],
+        steps=[StepPlan("decode", "cpu"), StepPlan("render", "model"), StepPlan("write", "cpu")],
+        payload=lambda source, output, _: _payload(source, folder, output),
+    )
+
+
+def _found_for_enhance(
+    sources: Sequence[Path] | Path, folder: str, on_event: OnEvent
+) -> list[inputs.Source]:
+    """RAW files and what `pack` wrote; a TIFF that was not named counts only if `pack` wrote it."""
+    wanted = "camera RAW or packed"
+    suffixes = RAW_SUFFIXES | packed_files.PACKED_SUFFIXES
+    found = _found(sources, folder, suffixes, wanted, on_event)
+    kept = [s for s in found.sources if s.named or _readable_kind(s.path)]
+    if not kept:
+        raise inputs.nothing_found(_listed(sources), found, wanted)
+    return kept
+
+
+def _packed_record(source: inputs.Source, manifests: packed_files.PackedRecords) -> Record | None:
+    return manifests.lookup(source.path) if inputs.suffix_of(source.path) == ".npy" else None
 
 
 def _note_twins(
@@ -261,115 +232,3 @@ def _payload(source: inputs.Source, folder: str, output: str) -> Payload:
         "output": output,
         "output_path": os.path.join(folder, output),
     }
-
-
-def _run(job: _Job, sources: list[inputs.Source], outputs: list[str]) -> RunReport:
-    start = time.perf_counter()
-    known = read_manifest(os.path.join(job.folder, FILE_NAME))
-    plan = make_plan(
-        sources, outputs, job.folder, known, job.identity, overwrite=job.options.overwrite
-    )
-    job.ours = {output for output, entry in known.items() if entry["status"] != "failed"}
-    job.on_event(Event("plan", total=len(sources)))
-    for output, entry in plan.skipped.items():
-        _settle(job, {**entry, "status": "skipped", "reason": "done by an earlier run"}, output)
-    if job.options.dry_run:
-        for source, output in plan.todo:
-            _settle(job, _record(job, source.path, output, "planned"), output)
-    elif plan.todo:
-        _work(job, plan)
-    else:
-        _sweep(job.folder)
-    return RunReport(
-        records=[job.records[output] for output in outputs],
-        interrupted=job.interrupted,
-        stopped=job.stopped,
-        seconds=time.perf_counter() - start,
-        outputs_folder=job.folder,
-    )
-
-
-def _work(job: _Job, plan: Plan) -> None:
-    _make_folders(job.folder, plan)
-    with output_folder_lock(job.folder):
-        writer.sweep_temporaries(job.folder)
-        manifest = Manifest(job.folder)
-        manifest.append(
-            [_record(job, source.path, output, "pending") for source, output in plan.todo]
-        )
-        payloads = [job.payload(s, output, i) for i, (s, output) in enumerate(plan.todo)]
-        try:
-            with Supervisor(job.crews, job.steps, job.options.timeout_s) as supervisor:
-                for outcome in supervisor.run(payloads, lambda: bool(job.stopped)):
-                    record = _finished(job, payloads[outcome.index], outcome)
-                    manifest.append([_without_detail(record)])
-                    _settle(job, record, record["output"])
-        except KeyboardInterrupt:
-            job.interrupted = True
-        finally:
-            manifest.compact()
-    for source, output in plan.todo:
-        if output not in job.records:
-            job.records[output] = _record(
-                job, source.path, output, "not attempted", job.stopped or "interrupted"
-            )
-
-
-def _sweep(folder: str) -> None:
-    """What a run left that was killed after its last picture; not while another run is there."""
-    with suppress(OutputError), output_folder_lock(folder):
-        writer.sweep_temporaries(folder)
-
-
-def _make_folders(folder: str, plan: Plan) -> None:
-    for path in sorted({os.path.dirname(os.path.join(folder, o)) for _, o in plan.todo}):
-        try:
-            os.makedirs(path or ".", exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{display_path(path)}: cannot be made ({error.strerror})") from None
-
-
-def _record(job: _Job, source: str, output: str, status: str, reason: str = "") -> Record:
-    return {
-        "source": source,
-        "output": output,
-        "status": status,
-        "reason": reason,
-        **file_stamp(source),
-        "settings": job.identity.settings,
-        "checkpoint": job.identity.checkpoint,
-        "version": __version__,
-    }
-
-
-def _finished(job: _Job, payload: Payload, outcome: Outcome) -> Record:
-    """The record of an outcome; also decides whether the run goes on."""
-    source, output = payload["source"], payload["output"]
-    seconds = {"seconds": round(outcome.seconds, 4)}
-    if outcome.error is None:
-        return {**outcome.payload, **_record(job, source, output, "done"), **seconds}
-    error = outcome.error
-    if output in job.ours:  # made from what the source was before; it would pass for up to date
-        with suppress(OSError):
-            os.unlink(payload["output_path"])
-    reason = error.reason if isinstance(error, InputError) else str(error)
-    for key in ("spool_linear", "spool_image"):
-        with suppress(OSError, KeyError):
-            os.unlink(payload[key])
-    record = {**_record(job, source, output, "failed", reason), **seconds}
-    record["detail"] = outcome.detail
-    failures = 1 + sum(r["status"] == "failed" for r in job.records.values())
-    if isinstance(error, OutputFullError):
-        job.stopped = "the output folder is full"
-    elif job.options.max_errors is not None and failures >= job.options.max_errors:
-        job.stopped = f"stopped after {failures} failures (--max-errors)"
-    return record
-
-
-def _without_detail(record: Record) -> Record:
-    return {key: value for key, value in record.items() if key != "detail"}
-
-
-def _settle(job: _Job, record: Record, output: str) -> None:
-    job.records[output] = record
-    job.on_event(Event("result", record=record))
