@@ -59,6 +59,7 @@ class Job:
     payload: Callable[[inputs.Source, str, int], Payload]
     records: dict[str, Record] = field(default_factory=dict)
     ours: set[str] = field(default_factory=set)  # outputs that earlier runs left
+    failures: int = 0
     stopped: str = ""
     interrupted: bool = False
 
@@ -159,11 +160,11 @@ def _finished(job: Job, payload: Payload, outcome: Outcome) -> Record:
             os.unlink(payload[key])
     record = {**_record(job, source, output, "failed", reason), **seconds}
     record["detail"] = outcome.detail
-    failures = 1 + sum(r["status"] == "failed" for r in job.records.values())
+    job.failures += 1
     if isinstance(error, OutputFullError):
         job.stopped = "the output folder is full"
-    elif job.options.max_errors is not None and failures >= job.options.max_errors:
-        job.stopped = f"stopped after {failures} failures (--max-errors)"
+    elif job.options.max_errors is not None and job.failures >= job.options.max_errors:
+        job.stopped = f"stopped after {job.failures} failures (--max-errors)"
     return record
 
 

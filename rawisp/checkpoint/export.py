@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from rawisp.checkpoint.archive import Archive
-from rawisp.checkpoint.load import checkpoint_path, choose_device, describe_checkpoint, load_isp
+from rawisp.checkpoint.load import choose_device, describe_checkpoint, load_isp
 from rawisp.errors import CheckpointError, UsageError, display_path
 
 Target = Literal["torchscript", "pt2"]
@@ -33,12 +33,12 @@ def export_checkpoint(
     if kind is None or kind not in SUFFIXES.values():
         raise UsageError(f"{display_path(target)}: name it .ts or .pt2, or say --to")
     archive, metadata = describe_checkpoint(name_or_path)
-    original = load_isp(checkpoint_path(name_or_path), device="cpu")
     if archive.kind != "safetensors":
         raise CheckpointError(
             f"{display_path(archive.path)}: is {archive.kind} already; only rawisp's own "
             "safetensors files can be exported"
         )
+    original = load_isp(archive.path, device="cpu")
     temporary = f"{target}.rawisp-tmp"
     try:
         _save(original.run, temporary, metadata, kind)

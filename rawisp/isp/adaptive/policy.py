@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from rawisp.isp.adaptive.operators import KEYS, PARAMETER_COUNTS, luma
 
-THUMBNAIL = 64
 OPERATORS = len(KEYS)
 STATE = 3 + OPERATORS  # has_reward, stopped, step, and how often each operator was used (0 or 1)
 _FEATURES = 4096

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rawisp.isp.base import Isp
+from rawisp.isp.baselines.powers import check_gamma_settings, smooth_power
 
 SEGMENTS = 8
 SLOPE = 0.1  # of the leaky rectifiers
@@ -50,18 +51,6 @@ class DiapConfig:
     gamma_high: float = 4.0
     floor: float = 2.0**-15
     init: str = "plain"
-
-
-def smooth_power(x: Tensor, exponent: Tensor, floor: float) -> Tensor:
-    """x^g for any x: ((x + e)^g - e^g) / ((1 + e)^g - e^g) with e = floor, and x cut at 0.
-
-    0 goes to 0 and 1 to 1, without the pedestal that a cut above zero leaves, and the slope is
-    finite. Floor 0: x^g with x cut at 1e-6.
-    """
-    if floor <= 0.0:
-        return x.clamp(min=1e-6) ** exponent
-    black = floor**exponent
-    return ((x.clamp(min=0.0) + floor) ** exponent - black) / ((1.0 + floor) ** exponent - black)
 
 
 def upsample_part(planes: Tensor, box: list[int], size: list[int]) -> Tensor:
@@ -97,10 +86,7 @@ class DiapIsp(Isp):
     def __init__(self, config: DiapConfig | None = None) -> None:
         super().__init__()
         config = config or DiapConfig()
-        if config.init not in ("plain", "paper"):
-            raise ValueError(f"init is {config.init!r}; there are plain and paper")
-        if not 0.0 < config.gamma_low <= config.gamma_high:
-            raise ValueError("gamma_low must be above 0, and gamma_high no less than gamma_low")
+        check_gamma_settings(config.init, config.gamma_low, config.gamma_high)
         self.config = config
         # JSON may say 7 for 7.0; TorchScript minds.
         self.gamma_low, self.gamma_high = float(config.gamma_low), float(config.gamma_high)

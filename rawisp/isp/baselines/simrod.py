@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from rawisp.isp.base import Isp
-from rawisp.isp.baselines.diap import smooth_power
+from rawisp.isp.baselines.powers import check_gamma_settings, smooth_power
 
 SLOPE = 0.01
 
@@ -69,10 +69,7 @@ class SimrodIsp(Isp):
     def __init__(self, config: SimrodConfig | None = None) -> None:
         super().__init__()
         config = config or SimrodConfig()
-        if config.init not in ("plain", "paper"):
-            raise ValueError(f"init is {config.init!r}; there are plain and paper")
-        if not 0.0 < config.gamma_low <= config.gamma_high:
-            raise ValueError("gamma_low must be above 0, and gamma_high no less than gamma_low")
+        check_gamma_settings(config.init, config.gamma_low, config.gamma_high)
         self.config = config
         # JSON may say 7 for 7.0; TorchScript minds.
         self.gamma_low, self.gamma_high = float(config.gamma_low), float(config.gamma_high)

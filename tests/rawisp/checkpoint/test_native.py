@@ -15,6 +15,7 @@ from rawisp.checkpoint import CheckpointMetadata, load_isp
 from rawisp.checkpoint.load import describe_checkpoint
 from rawisp.checkpoint.native import save_native
 from rawisp.errors import CheckpointError
+from rawisp.isp.base import Isp
 from rawisp.isp.registry import create_isp
 
 METADATA = CheckpointMetadata(
@@ -22,24 +23,27 @@ METADATA = CheckpointMetadata(
 )
 
 
-@pytest.fixture
-def saved(tmp_path: Path) -> Path:
+def shaken() -> Isp:
+    """The same staged ISP each time, its weights away from their start."""
     torch.manual_seed(0)
     isp = create_isp("staged", input_color="camera", exposure_percentile=0.8, sharpening=0.1)
     with torch.no_grad():
         for parameter in isp.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
+    return isp
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    isp = shaken()
     path = tmp_path / "mine.safetensors"
     save_native(isp, str(path), METADATA)
     return path
 
 
 def test_the_same_picture_comes_out_of_the_file(saved: Path) -> None:
-    torch.manual_seed(0)
-    isp = create_isp("staged", input_color="camera", exposure_percentile=0.8, sharpening=0.1)
+    isp = shaken()
     with torch.no_grad():
-        for parameter in isp.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
         x = torch.rand(1, 3, 30, 40) * 0.02
         loaded = load_isp(saved, device="cpu")
         assert torch.equal(loaded.run(x), isp.eval()(x))

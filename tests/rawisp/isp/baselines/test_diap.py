@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from rawisp.isp.baselines.diap import DiapConfig, DiapIsp, smooth_power, upsample_part
+from rawisp.isp.baselines.diap import DiapConfig, DiapIsp, upsample_part
+from rawisp.isp.baselines.powers import smooth_power
 
 RAOD = {"gamma_low": 7.0, "gamma_high": 10.5}
 

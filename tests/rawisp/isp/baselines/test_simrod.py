@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rawisp.isp.baselines.diap import smooth_power
+from rawisp.isp.baselines.powers import smooth_power
 from rawisp.isp.baselines.simrod import SimrodConfig, SimrodIsp
 
 
