@@ -64,9 +64,9 @@ bench: install ## Measure speed; writes benchmarks/results/*.json
 sample-data: install ## Write sample_data/night again, byte for byte
 	$(BIN)/python -m sample_data.generate
 
-.PHONY: classic
-classic: install ## Write the shipped `classic` checkpoint again
-	$(BIN)/python -m benchmarks.make_classic
+.PHONY: shipped
+shipped: install ## Write the shipped checkpoints without learned weights again
+	$(BIN)/python -m benchmarks.make_shipped
 
 .PHONY: pictures
 pictures: install ## Make the README's pictures again

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from rawisp.cli.convert import convert
 from rawisp.cli.describe import describe
 from rawisp.cli.enhance import enhance
 from rawisp.cli.export import export
@@ -32,6 +33,7 @@ app.command()(enhance)
 app.command("list")(list_)
 app.command()(describe)
 app.command()(export)
+app.command()(convert)
 
 
 def _print_version(wanted: bool) -> None:

@@ -26,9 +26,13 @@ def describe(
 
     Example: `rawisp describe classic DSC01316.ARW`
     """
-    from rawisp.checkpoint import load_isp
+    from rawisp.checkpoint import describe_checkpoint, load_isp
     from rawisp.checkpoint.describe import described, predicted_for_raw
 
+    archive, _ = describe_checkpoint(checkpoint, input_color=input_color, safe=safe)
+    notice = archive.trust_notice()
+    if notice is not None:
+        sys.stderr.write(f"{notice}\n")
     isp = load_isp(checkpoint, device="cpu", input_color=input_color, safe=safe)
     result = described(isp)
     if raw is not None:

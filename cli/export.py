@@ -15,9 +15,11 @@ def export(
     checkpoint: Annotated[
         str, typer.Argument(metavar="CKPT", help="One of rawisp's safetensors files.")
     ],
-    out: Annotated[str, typer.Option("--out", "-o", metavar="FILE", help="Ends in .ts or .pt2.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="FILE", help="Ends in .ts, .pt2 or .onnx.")
+    ],
     to: Annotated[
-        Literal["torchscript", "pt2"] | None,
+        Literal["torchscript", "pt2", "onnx"] | None,
         typer.Option(help="The format. [default: what the suffix of FILE says]"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,

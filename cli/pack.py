@@ -30,6 +30,14 @@ def pack(
         Literal["sensor", "upright"],
         typer.Option(help="As the sensor saw it, or turned as the orientation flag says."),
     ] = "sensor",
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="1333x800",
+            help="Scale down, antialiased, to within these limits of the long and the short side. "
+            "[default: full size]",
+        ),
+    ] = None,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
@@ -52,13 +60,14 @@ def pack(
     """
     from rawisp.batch import PackSettings, pack_folder
     from rawisp.cli.report import Reporter
+    from rawisp.geometry import parse_fit
 
     read = options.read_settings(max_megapixels, matrix, black, white)
     with Reporter("pack", as_json=as_json, quiet=quiet, verbose=verbose) as reporter:
         report = pack_folder(
             sources,
             out,
-            PackSettings(format, dtype, color, orient, read),
+            PackSettings(format, dtype, color, orient, parse_fit(fit) if fit else None, read),
             options=options.run_options(workers, overwrite, dry_run, max_errors, timeout),
             on_event=reporter,
         )

@@ -150,7 +150,7 @@ def test_the_wheel_has_everything_and_no_stray_modules(tmp_path: Path) -> None:
         "rawisp/py.typed",
         "rawisp/cli/app.py",
         "rawisp/kernels/bayer.py",
-        "rawisp/checkpoint/shipped/classic.ts",
+        "rawisp/checkpoint/shipped/classic.safetensors",
     ):
         assert needed in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"rawisp"}

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from rawisp.checkpoint.export import export_checkpoint
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RAWISP = [sys.executable, "-P", "-m", "rawisp"]
@@ -29,7 +31,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(night / "Sony" / "DSC01316.ARW", tmp_path)
     shutil.copytree(night, tmp_path / "night_photos")
     (tmp_path / "night_photos" / "annotations.json").rename(tmp_path / "instances.json")
-    shutil.copy(ROOT / "rawisp" / "checkpoint" / "shipped" / "classic.ts", tmp_path / "my_isp.ts")
+    export_checkpoint("classic", tmp_path / "my_isp.ts")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -89,6 +89,9 @@ def enhance_folder(
         safe=settings.safe,
         expect_sha256=settings.expect_sha256,
     )
+    notice = archive.trust_notice()
+    if notice is not None:
+        on_event(Event("note", text=notice))
     found = _found_for_enhance(sources, folder, on_event)
     manifests = packed_files.PackedRecords()
     _note_twins(found, manifests, on_event)

@@ -44,12 +44,17 @@ class ReadSettings:
 
 @dataclass(frozen=True)
 class PackSettings:
-    """The options of `rawisp pack`; see its help. UsageError for a value that is none."""
+    """The options of `rawisp pack`; see its help. UsageError for a value that is none.
+
+    fit: scale down, antialiased, to within these limits of the (long, short) side; None for full
+    size.
+    """
 
     format: Literal["npy", "tiff"] = "npy"
     dtype: Literal["float32", "float16", "uint16"] = "float32"
     color: InputColor = "xyz"
     orient: Literal["sensor", "upright"] = "sensor"
+    fit: geometry.Fit | None = None
     read: ReadSettings = field(default_factory=ReadSettings)
 
     def __post_init__(self) -> None:
@@ -57,10 +62,14 @@ class PackSettings:
         _check_choice("dtype", self.dtype, packing.DTYPES)
         _check_choice("color", self.color, COLORS)
         _check_choice("orient", self.orient, ORIENTATIONS)
+        if self.fit is not None:
+            geometry.check_fit(self.fit)
 
     def record(self) -> dict[str, Any]:
         """What changes the result, for the manifest."""
         values = {"format": self.format, "dtype": self.dtype, "color": self.color}
+        if self.fit is not None:  # left out otherwise: full-size outputs of older versions stay
+            values["fit"] = list(self.fit)
         return {"verb": "pack", **values, "orient": self.orient, **self.read.record()}
 
 
@@ -151,7 +160,7 @@ class PackToolbox:
 
         def pack(payload: Payload) -> Payload:
             frame = self.settings.read.open(payload["source"])
-            packed = frame.pack(self.settings.color, orient=self.settings.orient, threads=1)
+            packed = self._packed(frame)
             record = self._record(frame)
             stored = packing.encode_packed(packed, self.settings.dtype)
             if self.settings.format == "tiff":
@@ -162,9 +171,20 @@ class PackToolbox:
 
         return {"pack": pack}
 
+    def _packed(self, frame: RawFrame) -> npt.NDArray[np.float32]:
+        """(H, W, 3) of the size that the settings ask for."""
+        color, orient, fit = self.settings.color, self.settings.orient, self.settings.fit
+        if fit is None:
+            return frame.pack(color, orient=orient, threads=1)
+        planar = frame.pack(color, orient=orient, layout="chw", threads=1)
+        width, height = geometry.fit_size(planar.shape[2], planar.shape[1], fit)
+        return np.ascontiguousarray(np.moveaxis(shrink(planar, height, width), 0, -1))
+
     def _record(self, frame: RawFrame) -> dict[str, Any]:
         flip = frame.flip if self.settings.orient == "upright" else 0
-        affine, size = geometry.packed_affine(frame.visible_size, flip=flip)
+        affine, size = geometry.packed_affine(
+            frame.visible_size, flip=flip, fit=self.settings.fit
+        )
         record = {**frame.facts(), **_placement(frame.visible_size, affine, size)}
         record["settings"] = self.settings.record()
         if self.settings.dtype == "uint16":
@@ -269,12 +289,7 @@ def annotation_frame_of(
         )
         for name, f in record["frames"].items()
     }
-    width, height = entry["width"], entry["height"]
-    if entry["frame"] == "auto":
-        return geometry.annotation_frame(source, frames, width, height)
-    if entry["frame"] == "center":
-        return geometry.centered_frame(source, frames, width, height)
-    return geometry.named_frame(source, frames, entry["frame"], width, height)
+    return geometry.chosen_frame(source, frames, entry["frame"], entry["width"], entry["height"])
 
 
 def _placement(

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rawisp.checkpoint.load import SHIPPED, load_isp
+from rawisp.checkpoint.load import SHIPPED, describe_checkpoint, load_isp
 from rawisp.checkpoint.metadata import CheckpointMetadata
 
 if TYPE_CHECKING:
     from rawisp.checkpoint.loaded import LoadedIsp
     from rawisp.checkpoint.native import save_native
 
-__all__ = ["SHIPPED", "CheckpointMetadata", "LoadedIsp", "load_isp", "save_native"]
+__all__ = [
+    "SHIPPED",
+    "CheckpointMetadata",
+    "LoadedIsp",
+    "describe_checkpoint",
+    "load_isp",
+    "save_native",
+]
 
 
 def __getattr__(name: str) -> Any:

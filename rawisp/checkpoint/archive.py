@@ -25,6 +25,15 @@ class Archive:
     kind: str
     metadata_json: str | None
 
+    def trust_notice(self) -> str | None:
+        """What to say once before a file is loaded that can run code; None for safe ones."""
+        if self.kind == "safetensors":
+            return None
+        return (
+            f"{display_path(self.path)}: is a program ({self.kind}); loading it can run any code "
+            f"(sha256 {self.sha256[:12]}...; --safe refuses such files)"
+        )
+
 
 def inspect_checkpoint(path: str) -> Archive:
     """Classifies the file. CheckpointError for what is missing, damaged or of another kind."""
@@ -71,7 +80,8 @@ def _kind(names: list[str], shown: str) -> str:
     if "data.pkl" in inner:
         raise CheckpointError(
             f"{shown}: is a bare pickle of weights (torch.save), which does not say what network "
-            "it belongs to and may run any code; save the module with torch.jit.script"
+            "it belongs to and may run any code; save the module with torch.jit.script, or try "
+            "rawisp convert"
         )
     raise CheckpointError(f"{shown}: is a zip archive, but no TorchScript file")
 
@@ -111,6 +121,6 @@ def _native_metadata(header: dict[str, Any], shown: str) -> str:
     if not isinstance(text, str):
         raise CheckpointError(
             f"{shown}: is a safetensors file without rawisp's metadata, so it does not say what "
-            "network its weights belong to"
+            "network its weights belong to; rawisp convert may know it"
         )
     return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -12,8 +13,8 @@ from rawisp.checkpoint.archive import Archive
 from rawisp.checkpoint.load import choose_device, describe_checkpoint, load_isp
 from rawisp.errors import CheckpointError, UsageError, display_path
 
-Target = Literal["torchscript", "pt2"]
-SUFFIXES: dict[str, Target] = {".ts": "torchscript", ".pt2": "pt2"}
+Target = Literal["torchscript", "pt2", "onnx"]
+SUFFIXES: dict[str, Target] = {".ts": "torchscript", ".pt2": "pt2", ".onnx": "onnx"}
 # Trial sizes (height, width): round, odd, and larger than any thumbnail.
 _TRIAL_SIZES = ((64, 64), (67, 93), (300, 420))
 _TOLERANCE = 1e-5
@@ -22,16 +23,16 @@ _TOLERANCE = 1e-5
 def export_checkpoint(
     name_or_path: str | os.PathLike[str], out: str | os.PathLike[str], to: Target | None = None
 ) -> dict[str, Any]:
-    """Writes the checkpoint as TorchScript (.ts) or torch.export (.pt2) with its metadata.
+    """Writes the checkpoint as TorchScript (.ts), torch.export (.pt2) or ONNX (.onnx).
 
-    to: the format, by default what `out`'s suffix says. The written file is loaded again and
-    compared with the original on three sizes before it gets its name. Returns {"path", "to",
-    "sha256", "largest_difference"}. Raises CheckpointError, UsageError.
+    The metadata go along. to: the format, by default what `out`'s suffix says. The written file is
+    loaded again and compared with the original on three sizes before it gets its name. Returns
+    {"path", "to", "sha256", "largest_difference"}. Raises CheckpointError, UsageError.
     """
     target = os.fspath(out)
     kind = to or SUFFIXES.get(Path(target).suffix.lower())
     if kind is None or kind not in SUFFIXES.values():
-        raise UsageError(f"{display_path(target)}: name it .ts or .pt2, or say --to")
+        raise UsageError(f"{display_path(target)}: name it .ts, .pt2 or .onnx, or say --to")
     archive, metadata = describe_checkpoint(name_or_path)
     if archive.kind != "safetensors":
         raise CheckpointError(
@@ -39,6 +40,11 @@ def export_checkpoint(
             "safetensors files can be exported"
         )
     original = load_isp(archive.path, device="cpu")
+    if kind != "torchscript" and getattr(original.run, "branches", False):
+        raise CheckpointError(
+            f"{display_path(archive.path)}: {metadata.isp} chooses what to compute for each image, "
+            f"which a {kind} file cannot hold; export to torchscript"
+        )
     temporary = f"{target}.rawisp-tmp"
     try:
         _save(original.run, temporary, metadata, kind)
@@ -50,24 +56,25 @@ def export_checkpoint(
         ) from None
     finally:
         Path(temporary).unlink(missing_ok=True)
-    written, _ = describe_checkpoint(target)
     return {
         "path": target,
         "to": kind,
-        "sha256": written.sha256,
+        "sha256": hashlib.sha256(Path(target).read_bytes()).hexdigest(),
         "largest_difference": difference,
     }
 
 
 def _save(module: Any, path: str, metadata: Any, kind: str) -> None:
-    from rawisp.checkpoint import exported, torchscript
+    from rawisp.checkpoint import exported, onnx_file, torchscript
 
     try:
         if kind == "torchscript":
             torchscript.save_module(module, path, metadata)
+        elif kind == "onnx":
+            onnx_file.save_onnx(module, path, metadata)
         else:
             exported.save_program(module, path, metadata)
-    except OSError:
+    except (OSError, UsageError):
         raise
     except Exception as error:  # whatever the compilers say of a module they cannot take
         reason = " ".join(str(error).split())[:300]
@@ -78,8 +85,12 @@ def _compared(original: Any, path: str, kind: str) -> float:
     """The largest difference between the file and the original; CheckpointError if it is large."""
     from rawisp.checkpoint.load import module_of
 
-    device = choose_device("cpu")
-    loaded = module_of(Archive(path, "", kind, None), None, device)
+    if kind == "onnx":
+        from rawisp.checkpoint.onnx_file import OnnxModule
+
+        loaded: torch.nn.Module = OnnxModule(path)
+    else:
+        loaded = module_of(Archive(path, "", kind, None), None, choose_device("cpu"))
     largest = 0.0
     for height, width in _TRIAL_SIZES:
         generator = torch.Generator().manual_seed(height)

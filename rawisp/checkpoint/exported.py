@@ -15,7 +15,7 @@ from rawisp.checkpoint.archive import METADATA_MEMBER
 from rawisp.checkpoint.metadata import CheckpointMetadata
 from rawisp.errors import CheckpointError, display_path
 
-MIN_SIDE, MAX_SIDE = 16, 16384
+MIN_SIDE, MAX_SIDE = 32, 16384
 
 
 def load_program(path: str, device: torch.device) -> torch.nn.Module:
@@ -36,18 +36,31 @@ def load_program(path: str, device: torch.device) -> torch.nn.Module:
         ) from None
 
 
+def example_and_sides() -> tuple[torch.Tensor, dict[int, torch.export.Dim]]:
+    """An input to trace with, and which of its dimensions are free.
+
+    72x88, since a size that a network has inside itself (64, 256) would be taken for a constant.
+    """
+    example = torch.linspace(0.0, 0.05, 3 * 72 * 88).view(1, 3, 72, 88)
+    sides = {
+        2: torch.export.Dim("height", min=MIN_SIDE, max=MAX_SIDE),
+        3: torch.export.Dim("width", min=MIN_SIDE, max=MAX_SIDE),
+    }
+    return example, sides
+
+
 def save_program(module: torch.nn.Module, path: str, metadata: CheckpointMetadata) -> None:
     """Exports `module` (eval mode, CPU) for any height and width, and writes it with metadata.
 
     The file keeps its example input, so that is a small synthetic image, never a user's.
     """
-    example = torch.linspace(0.0, 0.05, 3 * 64 * 80).view(1, 3, 64, 80)
-    sides = {
-        2: torch.export.Dim("height", min=MIN_SIDE, max=MAX_SIDE),
-        3: torch.export.Dim("width", min=MIN_SIDE, max=MAX_SIDE),
-    }
+    example, sides = example_and_sides()
     with torch.no_grad():
         program = torch.export.export(module.eval().cpu(), (example,), dynamic_shapes=(sides,))
+    for part in program.graph_module.modules():
+        if isinstance(part, torch.fx.GraphModule):
+            for node in part.graph.nodes:  # where the source lies on the maker's machine
+                node.meta.pop("stack_trace", None)
     buffer = io.BytesIO()
     torch.export.save(program, buffer, extra_files={METADATA_MEMBER: metadata.to_json()})
     Path(path).write_bytes(buffer.getvalue())

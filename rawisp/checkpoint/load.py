@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rawisp.checkpoint.loaded import LoadedIsp
 
 # Checkpoints that come with the package, by name.
-SHIPPED = ("classic",)
+SHIPPED = ("classic", "rawpy-default")
 DEFAULT_CHECKPOINT = "classic"
 
 
@@ -36,7 +36,7 @@ def checkpoint_path(name_or_path: str | os.PathLike[str]) -> str:
     """The file that `name_or_path` stands for: a shipped name, else the path itself."""
     text = os.fspath(name_or_path)
     if text in SHIPPED:
-        return str(resources.files("rawisp.checkpoint.shipped") / f"{text}.ts")
+        return str(resources.files("rawisp.checkpoint.shipped") / f"{text}.safetensors")
     if not Path(text).exists() and os.sep not in text and not Path(text).suffix:
         raise CheckpointError(
             f"{display_path(text)}: is neither a file nor one of the shipped checkpoints "
@@ -99,9 +99,9 @@ def load_isp(
 
     Parameters
     ----------
-    name_or_path : "classic"; a safetensors file of rawisp, which is safe to open; or a TorchScript
-        (.ts) or torch.export (.pt2) file. Loading these can run code from them: use files you trust
-        as you would a program.
+    name_or_path : "classic", "rawpy-default"; a safetensors file of rawisp, which is safe to open;
+        or a TorchScript (.ts) or torch.export (.pt2) file. Loading these can run code from them:
+        use files you trust as you would a program.
     safe : accept only files that are safe to open.
     expect_sha256 : refuse a file whose bytes have another hash.
     device : "auto" (CUDA when there is one), "cpu", "cuda" or "cuda:1".

@@ -13,12 +13,18 @@ import torch
 from rawisp.checkpoint.metadata import CheckpointMetadata
 from rawisp.errors import CheckpointError, InvalidArrayError, ProcessingError, display_path
 from rawisp.geometry import Fit, fit_size
+from rawisp.isp.base import Isp
+from rawisp.isp.stream import render_in_tiles
 from rawisp.resize import shrink
 
 # Sizes of the trial runs: one round, one odd and not square.
 _WARM_UP_SIZES = ((64, 64), (67, 93))
 # Learned ISPs overshoot [0, 1] by a few units; one that is meant for 0..255 goes far beyond.
 _LARGEST_OUTPUT = 32.0
+# Larger pictures are rendered in tiles, which needs a tile's memory: GenISP would take 5 GB for 20
+# megapixels. Exported files cannot be taken apart, and render the picture at once.
+_TILED_ABOVE_PIXELS = 2_000_000
+_TILE = 1024
 
 
 @dataclass(frozen=True)
@@ -96,8 +102,11 @@ class LoadedIsp:
                 )
 
     def _run(self, x: torch.Tensor) -> torch.Tensor:
+        run = self.run
         try:
-            return self.run(x)
+            if isinstance(run, Isp) and run.streams and x[0, 0].numel() > _TILED_ABOVE_PIXELS:
+                return render_in_tiles(run, x, _TILE)
+            return run(x)
         except Exception as error:  # whatever a foreign module raises
             lines = [line for line in str(error).strip().splitlines() if line.strip()]
             reason = (lines[-1] if lines else type(error).__name__)[:200]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from rawisp.checkpoint.archive import NATIVE_KEY
 from rawisp.checkpoint.metadata import CheckpointMetadata
@@ -15,12 +17,21 @@ from rawisp.isp.registry import create_isp
 
 
 def save_native(isp: Isp, path: str, metadata: CheckpointMetadata) -> None:
-    """Writes weights and metadata; name and configuration of the ISP are taken from `isp`."""
+    """Writes weights and metadata, by atomic rename.
+
+    Name and configuration of the ISP are taken from `isp`. Raises OSError.
+    """
     metadata = replace(metadata, isp=isp.name, config=config_of(isp))
     weights = {
         name: tensor.detach().cpu().contiguous() for name, tensor in isp.state_dict().items()
     }
-    save_file(weights, path, metadata={NATIVE_KEY: metadata.to_json()})
+    data = save(weights, metadata={NATIVE_KEY: metadata.to_json()})
+    temporary = f"{path}.rawisp-tmp"
+    try:
+        Path(temporary).write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
 
 
 def load_native(path: str, metadata: CheckpointMetadata, device: torch.device) -> Isp:

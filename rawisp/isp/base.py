@@ -32,6 +32,10 @@ class Isp(nn.Module):
     multiple = 1
     # Whether `apply` is local. False for networks whose layers pool the whole image at many depths.
     streams = True
+    # Whether what is computed depends on the image: TorchScript can hold that, torch.export cannot.
+    branches = False
+    # Channels of the input; the output has 3.
+    in_channels = 3
 
     def predict(self, x: Tensor) -> dict[str, Tensor]:
         """The operators' parameters for each image, the batch as their first dimension."""
@@ -67,7 +71,7 @@ class Isp(nn.Module):
         """Each image's valid rectangle rendered alone, so that no padding reaches statistics."""
         rows = valid.any(dim=3).any(dim=1)  # (B, H)
         columns = valid.any(dim=2).any(dim=1)  # (B, W)
-        y = torch.zeros_like(x)
+        y = torch.zeros_like(x[:, :3])
         for n in range(x.shape[0]):
             at_rows = torch.nonzero(rows[n])
             at_columns = torch.nonzero(columns[n])

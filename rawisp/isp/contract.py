@@ -21,14 +21,29 @@ Factory = Callable[[], Isp]
 SIZES = ((64, 64), (37, 53), (40, 101))
 
 
-def night(height: int, width: int, batch: int = 1, seed: int = 0, level: float = 0.01) -> Tensor:
-    """Dim, tinted, noisy images with a lamp, (batch, 3, height, width)."""
+def night(
+    height: int,
+    width: int,
+    batch: int = 1,
+    seed: int = 0,
+    level: float = 0.01,
+    channels: int = 3,
+) -> Tensor:
+    """Dim, tinted, noisy images with a lamp, (batch, channels, height, width).
+
+    channels: 3, or 4 for (R, G1, G2, B).
+    """
     generator = torch.Generator().manual_seed(seed)
     x = level * (0.3 + torch.rand(batch, 3, height, width, generator=generator))
     x = x * torch.tensor([1.2, 1.0, 0.6]).view(1, 3, 1, 1)
     x = x + 0.1 * level * torch.randn(x.shape, generator=generator)
     x[:, :, height // 4 : height // 4 + 3, width // 3 : width // 3 + 3] = 0.9
-    return x
+    return with_channels(x, channels)
+
+
+def with_channels(x: Tensor, channels: int) -> Tensor:
+    """(B, 3, H, W), or with a second green that is a little different, (B, 4, H, W)."""
+    return x if channels == 3 else torch.cat([x[:, :2], 1.01 * x[:, 1:2], x[:, 2:]], dim=1)
 
 
 def check_isp(make: Factory) -> None:
@@ -49,7 +64,7 @@ def check_sizes(make: Factory) -> None:
     isp = make().eval()
     for height, width in SIZES:
         with torch.no_grad():
-            y = isp(night(height, width))
+            y = isp(night(height, width, channels=isp.in_channels))
         assert y.shape == (1, 3, height, width), f"{width}x{height} came back as {tuple(y.shape)}"
         assert bool(torch.isfinite(y).all()), f"not finite at {width}x{height}"
         assert float(y.min()) >= 0.0, f"{float(y.min())} is below 0"
@@ -59,7 +74,8 @@ def check_sizes(make: Factory) -> None:
 def check_batch(make: Factory) -> None:
     """Images of a batch do not influence each other."""
     isp = make().eval()
-    x = torch.cat([night(40, 56, seed=n, level=0.002 * 4**n) for n in range(3)])
+    images = [night(40, 56, seed=n, level=0.002 * 4**n) for n in range(3)]
+    x = with_channels(torch.cat(images), isp.in_channels)
     with torch.no_grad():
         together, alone = isp(x), torch.cat([isp(x[n : n + 1]) for n in range(3)])
     _close(together, alone, 1e-5, "a batch and its images alone differ")
@@ -68,10 +84,10 @@ def check_batch(make: Factory) -> None:
 def check_padding(make: Factory) -> None:
     """Padding that `valid` marks changes nothing inside, whatever stands in it."""
     isp = make().eval()
-    image = night(40, 48)
-    padded = torch.full((2, 3, 64, 64), 0.7)
+    image = night(40, 48, channels=isp.in_channels)
+    padded = torch.full((2, isp.in_channels, 64, 64), 0.7)
     padded[0, :, :40, :48] = image[0]
-    padded[1] = night(64, 64, seed=1)[0]
+    padded[1] = night(64, 64, seed=1, channels=isp.in_channels)[0]
     valid = torch.ones(2, 1, 64, 64, dtype=torch.bool)
     valid[0, :, 40:], valid[0, :, :, 48:] = False, False
     with torch.no_grad():
@@ -85,7 +101,7 @@ def check_tiles(make: Factory) -> None:
     isp = make().eval()
     if not isp.streams:
         return
-    x = night(75, 90)
+    x = night(75, 90, channels=isp.in_channels)
     with torch.no_grad():
         whole = isp(x)
         for tile in (16, 33, 64, 200):
@@ -108,7 +124,8 @@ def check_extremes(make: Factory) -> None:
     isp = make().eval()
     for name, image in EXTREMES.items():
         with torch.no_grad():
-            assert bool(torch.isfinite(isp(image())).all()), f"{name}: not finite"
+            x = with_channels(image(), isp.in_channels)
+            assert bool(torch.isfinite(isp(x)).all()), f"{name}: not finite"
 
 
 def check_gradients(make: Factory) -> None:
@@ -117,7 +134,8 @@ def check_gradients(make: Factory) -> None:
         isp = make().train()
         if not any(p.requires_grad for p in isp.parameters()):
             return
-        x = image().requires_grad_(True)  # type: ignore[no-untyped-call]
+        x = with_channels(image().detach(), isp.in_channels)  # type: ignore[no-untyped-call]
+        x.requires_grad = True
         isp(x).square().mean().backward()
         for label, tensor in (*isp.named_parameters(), ("input", x)):
             if tensor.grad is not None:
@@ -127,7 +145,7 @@ def check_gradients(make: Factory) -> None:
 def check_autocast(make: Factory) -> None:
     """Under bfloat16 autocast the picture stays close, and finite."""
     isp = make().eval()
-    x = night(40, 56)
+    x = night(40, 56, channels=isp.in_channels)
     with torch.no_grad():
         full = isp(x)
         with torch.autocast("cpu", torch.bfloat16):
@@ -142,7 +160,7 @@ def check_config(make: Factory) -> None:
     config = json.loads(json.dumps(config_of(isp)))
     again = type(isp)(isp.Config(**config)).eval()
     again.load_state_dict(isp.state_dict())
-    x = night(40, 56)
+    x = night(40, 56, channels=isp.in_channels)
     with torch.no_grad():
         _close(again(x), isp(x), 1e-6, "rebuilt from its configuration it differs")
 
@@ -150,7 +168,7 @@ def check_config(make: Factory) -> None:
 def check_parameters(make: Factory) -> None:
     """`predict` gives tensors with the batch first, and `apply` with them is the forward pass."""
     isp = make().eval()
-    x = night(40, 56, batch=2)
+    x = night(40, 56, batch=2, channels=isp.in_channels)
     with torch.no_grad():
         parameters = isp.predict(x)
         for name, value in parameters.items():

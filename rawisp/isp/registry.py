@@ -22,6 +22,9 @@ ENTRY_POINTS = "rawisp.isps"
 
 # name -> "module:class"; imported when asked for.
 _OURS = {
+    "classic": "rawisp.isp.fixed:ClassicIsp",
+    "rawpy-default": "rawisp.isp.fixed:RawpyDefaultIsp",
+    "demosaic": "rawisp.isp.fixed:DemosaicIsp",
     "staged": "rawisp.isp.staged:StagedIsp",
     "genisp": "rawisp.isp.genisp:GenIsp",
     "ta-isp": "rawisp.isp.ta_isp:TaIsp",

@@ -3,14 +3,16 @@
 After datarax's differentiable ISP (37 parameters, in this order), with the start values and
 parametrisations that make its defects impossible: the tone curve is a cumulative softmax (exactly
 the identity at zero logits, monotone, from 0 to 1), the blur kernel a softmax (sums to one), and
-values are cut only at the end. In front stand an exposure and white balance: three learned log
+values are cut once, in front of the tone curve (softly, so that gradients pass, with a shoulder
+below 1), and not after each stage. In front stand an exposure and white balance: three learned log
 gains (40 parameters), and optionally a per-image part found from statistics of a thumbnail.
+`parity=True` is the published form instead (`rawisp.isp.staged_parity`).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,8 @@ from torch.nn import functional
 
 from rawisp.color import LINEAR_SRGB_FROM_XYZ
 from rawisp.isp.base import Isp
+from rawisp.isp.staged_parity import PublishedStages
+from rawisp.isp.thumbnail import cell_averages
 
 # BT.709 luma of linear sRGB.
 LUMA = (0.2126, 0.7152, 0.0722)
@@ -41,6 +45,9 @@ class StagedConfig:
     highlights roll off softly towards 1 (1.0: none). sharpening: strength, 0 to 1. neutral_clip:
     whether pixels with a clipped colour become neutral; what a clipped sensor says of colour is
     wrong, down to negative values inside lamps.
+    parity: the five stages with the formulas and the start of the published code, for comparison:
+    37 parameters, no exposure or white balance, the identity as colour matrix whatever the input
+    colour. It goes with no other setting.
     """
 
     input_color: str = "xyz"
@@ -54,6 +61,13 @@ class StagedConfig:
     shoulder: float = 1.0
     sharpening: float = 0.0
     neutral_clip: bool = False
+    parity: bool = False
+
+    def __post_init__(self) -> None:
+        for field in fields(StagedConfig):
+            value = getattr(self, field.name)
+            if self.parity and field.name != "parity" and value != field.default:
+                raise ValueError(f"{field.name} is {value!r}; parity goes with no other setting")
 
 
 class StagedIsp(Isp):
@@ -61,7 +75,7 @@ class StagedIsp(Isp):
 
     Input: linear, 0 black and 1 the sensor's white level, in the colour space of the config.
     Output: sRGB-like encoded RGB. Any height and width from 3 up; images of a batch do not
-    influence each other.
+    influence each other. With `parity` the output is in [0, 1] in training as well.
     """
 
     name = "staged"
@@ -72,6 +86,12 @@ class StagedIsp(Isp):
         super().__init__()
         config = config or StagedConfig()
         self.config = config
+        self.published = PublishedStages() if config.parity else None
+        if not config.parity:
+            self._set_up(config)
+
+    def _set_up(self, config: StagedConfig) -> None:
+        """Constants and the 40 parameters."""
         self.exposure_percentile = config.exposure_percentile
         self.exposure_target = config.exposure_target
         self.exposure_limit = config.exposure_limit
@@ -94,16 +114,26 @@ class StagedIsp(Isp):
         self.register_buffer("luma", torch.tensor(LUMA))
 
     def predict(self, x: Tensor) -> dict[str, Tensor]:
-        """{"gain": (B, 3)}: exposure times white balance, in linear RGB after the colour matrix."""
+        """{"gain": (B, 3)}: exposure times white balance, in linear RGB after the colour matrix.
+
+        With `parity` all values of the stages, see `PublishedStages.predict`.
+        """
+        if self.published is not None:
+            return self.published.predict(x.shape[0])
+        else:  # noqa: RET505 - TorchScript compiles one branch of these two
+            return {"gain": self._gain(x)}
+
+    def _gain(self, x: Tensor) -> Tensor:
+        """(B, 3): the learned gains times what the thumbnail asks for."""
         gain = torch.exp(self.log_gain).unsqueeze(0).repeat(x.shape[0], 1)
         if self.exposure_percentile > 0.0 or self.grey_world:
-            thumbnail = functional.adaptive_avg_pool2d(x.float(), (self.thumbnail, self.thumbnail))
+            thumbnail = cell_averages(x.float(), self.thumbnail)
             cells = torch.einsum("ij,bjn->bin", self.color_matrix.float(), thumbnail.flatten(2))
             if self.grey_world:
                 gain = gain * self._neutralising_gain(cells)
             if self.exposure_percentile > 0.0:
                 gain = gain * self._exposure_gain(cells * gain.unsqueeze(2))
-        return {"gain": gain}
+        return gain
 
     def _luma(self, rgb: Tensor) -> Tensor:
         """(B, n) from (B, 3, n)."""
@@ -134,11 +164,15 @@ class StagedIsp(Isp):
         return (self.exposure_target / level).clamp(1.0 / self.exposure_limit, self.exposure_limit)
 
     def apply(self, x: Tensor, parameters: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
-        """Gain, colour matrix, desaturation, tone, gamma, sharpening, in this order.
+        """Gain, colour matrix, desaturation, tone, gamma, sharpening, in this order."""
+        if self.published is not None:
+            return self.published(x, parameters)  # type: ignore[no-any-return]
+        else:  # noqa: RET505 - as in `predict`
+            return self._rendered(x, parameters["gain"])
 
-        The gain belongs to RGB, so it is folded into the rows of the colour matrix.
-        """
-        matrix = parameters["gain"].unsqueeze(2) * self.color_matrix.unsqueeze(0)
+    def _rendered(self, x: Tensor, gain: Tensor) -> Tensor:
+        """The gain, (B, 3), belongs to RGB, so it is folded into the rows of the colour matrix."""
+        matrix = gain.unsqueeze(2) * self.color_matrix.unsqueeze(0)
         y = torch.einsum("bij,bjhw->bihw", matrix, x)
         if self.neutral_clip:
             y = self._neutral_where_clipped(x, y)
@@ -168,7 +202,8 @@ class StagedIsp(Isp):
         steps = torch.softmax(self.tone_logits, dim=0)
         knots = functional.pad(torch.cumsum(steps, dim=0), [1, 0])
         position = y * 16.0
-        index = position.detach().floor().clamp(0.0, 15.0).long()
+        # Cut as an integer: NaN then stays NaN, and is no index out of range.
+        index = position.detach().floor().long().clamp(0, 15)
         return knots[index] + (position - index.to(y.dtype)) * steps[index]
 
     def _sharpen(self, y: Tensor) -> Tensor:
@@ -183,24 +218,3 @@ class StagedIsp(Isp):
         kernel = torch.softmax(self.blur_logits, dim=0).view(1, 1, 3, 3).repeat(3, 1, 1, 1)
         padded = functional.pad(y, [1, 1, 1, 1], mode="replicate")
         return y + self.sharpening * (y - functional.conv2d(padded, kernel, groups=3))
-
-
-# What ships as `classic`: a plain automatic rendering with parameters set by hand.
-CLASSIC = StagedConfig(
-    input_color="xyz",
-    exposure_percentile=0.75,
-    exposure_target=0.20,
-    exposure_limit=512.0,
-    grey_world=True,
-    balance_limit=2.5,
-    saturation=1.15,
-    gamma=1 / 2.2,
-    shoulder=0.6,
-    sharpening=0.0,
-    neutral_clip=True,
-)
-
-
-def classic_config() -> dict[str, object]:
-    """The hand-set parameters of `classic`, as JSON values for its metadata."""
-    return asdict(CLASSIC)

@@ -10,7 +10,7 @@ from rawisp.isp.base import Isp
 
 
 def render_in_tiles(isp: Isp, x: Tensor, tile: int = 512) -> Tensor:
-    """`isp(x)` for (B, 3, H, W), in tiles of about `tile` pixels a side.
+    """`isp(x)` for (B, C, H, W), in tiles of about `tile` pixels a side.
 
     The parameters are predicted once from the whole image; each tile is applied with `isp.halo`
     pixels around it, which are then cut off. At the image's own border a tile ends where the image
@@ -26,7 +26,7 @@ def render_in_tiles(isp: Isp, x: Tensor, tile: int = 512) -> Tensor:
     step = max(isp.multiple, tile // isp.multiple * isp.multiple)
     halo = -(-isp.halo // isp.multiple) * isp.multiple
     height, width = x.shape[2:]
-    y = torch.empty_like(x)
+    y = torch.empty_like(x[:, :3])
     for top in range(0, height, step):
         for left in range(0, width, step):
             bottom, right = min(top + step, height), min(left + step, width)

@@ -54,9 +54,8 @@ class TaIspConfig:
     temperature tau, for comparison with the reference only: noise cannot be the same in tiles.
     w_min, w_max: the range of the weights; pixels are raised to 1 / w. tau: temperature, 0.1.
     masks: K, 16. floor: the smallest value after each step, 1e-6. hidden: width of both MLPs, 64.
-    in_channels: 3, or 4 for (R, G1, G2, B), whose greens are averaged at the end; tiles and `valid`
-    take 3 only. seed: of the noise, the same for every image and call; negative: the global
-    generator's, fresh at each call.
+    in_channels: 3, or 4 for (R, G1, G2, B), whose greens are averaged at the end. seed: of the
+    noise, the same for every image and call; negative: the global generator's, fresh at each call.
     """
 
     mode: str = "mean"
@@ -102,6 +101,7 @@ class TaIsp(Isp):
         self.mode = config.mode
         self.w_min, self.w_max = config.w_min, config.w_max
         self.tau, self.floor, self.seed = config.tau, config.floor, config.seed
+        self.in_channels = config.in_channels
         channels, hidden, masks = config.in_channels, config.hidden, config.masks
         self.gain_mlp = nn.Sequential(
             nn.Linear(2 * channels, hidden), nn.ReLU(), nn.Linear(hidden, channels)

@@ -1,1 +1,1 @@
-"""Checkpoints that come with the package; made by benchmarks/make_classic.py."""
+"""Checkpoints that come with the package; made by benchmarks/make_shipped.py."""

@@ -40,6 +40,7 @@ class AdaptiveIsp(Isp):
 
     name = "adaptive-isp"
     Config = AdaptiveConfig
+    branches = True
 
     def __init__(self, config: AdaptiveConfig | None = None) -> None:
         super().__init__()
@@ -71,13 +72,10 @@ class AdaptiveIsp(Isp):
 
     def next_state(self, state: Tensor, choice: Tensor) -> Tensor:
         """One step later, with the chosen operators marked as used."""
-        state = state.clone()
-        state[:, 2] += 1.0
-        for n in range(state.shape[0]):
-            index = int(choice[n])
-            if index < self.stop_choice:
-                state[n, 3 + index] = 1.0
-        return state
+        numbers = torch.arange(self.stop_choice, device=state.device).unsqueeze(0)
+        chosen = (choice.unsqueeze(1) == numbers).to(state.dtype)
+        used = torch.maximum(state[:, 3:13], chosen)
+        return torch.cat([state[:, :2], state[:, 2:3] + 1.0, used], dim=1)
 
     def predict(self, x: Tensor) -> dict[str, Tensor]:
         """{"operators": (B, T) numbers into KEYS, 10 for none; "raw": (B, T, 27)}.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rawisp.isp.adaptive.operators import KEYS, PARAMETER_COUNTS, luma
+from rawisp.isp.thumbnail import cell_averages
 
 OPERATORS = len(KEYS)
 STATE = 3 + OPERATORS  # has_reward, stopped, step, and how often each operator was used (0 or 1)
@@ -82,7 +83,8 @@ class ValueNetwork(nn.Module):
         self.head = head(1)
 
     def forward(self, x: Tensor, state: Tensor) -> Tensor:
-        """(B,)."""
+        """(B,). Everything is seen through the 64x64 thumbnail."""
+        x = cell_averages(x, 64)
         cut = x.clamp(0.0, 1.0)
         level = luma(x) + 1e-5
         high, low = cut.amax(dim=1), cut.amin(dim=1)
@@ -103,6 +105,6 @@ class ValueNetwork(nn.Module):
 
 def with_state(x: Tensor, state: Tensor) -> Tensor:
     """The 64x64 thumbnail (area average) with each state number as a constant plane behind it."""
-    small = functional.adaptive_avg_pool2d(x, [64, 64])  # type: ignore[arg-type]
+    small = cell_averages(x, 64)
     planes = state.to(small.dtype).view(state.shape[0], -1, 1, 1)
     return torch.cat([small, planes.expand(-1, -1, 64, 64)], dim=1)

@@ -62,7 +62,7 @@ def upsample_part(planes: Tensor, box: list[int], size: list[int]) -> Tensor:
     for dim in (2, 3):
         count, target = planes.shape[dim], size[dim - 2]
         at = torch.arange(box[dim - 2], box[dim], device=planes.device, dtype=torch.float32)
-        at = at * (float(count - 1) / float(max(target - 1, 1)))
+        at = at * float(count - 1) / max(target - 1, 1)  # a free size must not become a constant
         below = at.floor().clamp(0, max(count - 2, 0)).long()
         above = (below + 1).clamp(max=count - 1)
         share = (at - below).to(planes.dtype)
@@ -148,7 +148,12 @@ class DiapIsp(Isp):
         """Gammas, curves, fusion. Curves of another size than x are upsampled to it."""
         height, width = x.shape[2], x.shape[3]
         curves = parameters["curves"]
-        if curves.shape[2] != height or curves.shape[3] != width:
+        upsampled = True
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            # An exported program has no tiles, and must not take 64 pixels for a case of its own.
+            upsampled = not torch.compiler.is_exporting()
+        upsampled = upsampled and curves.shape[2] == height and curves.shape[3] == width
+        if not upsampled:
             curves = upsample_part(curves, [0, 0, height, width], [height, width])
         exponent = (1.0 / parameters["gamma"]).unsqueeze(2).unsqueeze(3)
         both = smooth_power(x, exponent, self.floor) + self._through_curves(x, curves)

@@ -128,7 +128,8 @@ def reflected(count: int, pad: int, device: torch.device) -> Tensor:
     Like padding of mode "reflect", and for any size: what is too small is mirrored repeatedly.
     """
     period = max(2 * (count - 1), 1)
-    at = torch.remainder(torch.arange(-pad, count + pad, device=device), period)
+    at = torch.arange(-pad, count + pad, device=device)
+    at = at - torch.div(at, period, rounding_mode="floor") * period  # the remainder, for ONNX
     return torch.where(at < count, at, period - at)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import runpy
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from rawisp.errors import (
     ProcessingError,
     UsageError,
 )
-from rawisp.isp.staged import CLASSIC, StagedIsp
+from rawisp.isp.fixed import ClassicIsp
 
 
 class Scaled(torch.nn.Module):
@@ -60,6 +61,14 @@ class Picky(torch.nn.Module):
         return x
 
 
+@pytest.fixture
+def scripted(tmp_path: Path) -> Path:
+    """`classic` as a TorchScript file with metadata."""
+    path = tmp_path / "classic.ts"
+    save_module(ClassicIsp(), str(path), CheckpointMetadata("classic", "classic", "xyz"))
+    return path
+
+
 def script(module: torch.nn.Module, path: Path) -> Path:
     with deprecation_silenced():
         torch.jit.script(module).save(str(path))
@@ -69,26 +78,54 @@ def script(module: torch.nn.Module, path: Path) -> Path:
 def test_classic_is_shipped_and_says_what_it_is() -> None:
     archive, metadata = describe_checkpoint("classic")
     assert metadata.name == "classic"
-    assert metadata.isp == "staged"
+    assert metadata.isp == "classic"
     assert metadata.input_color == "xyz"
     assert metadata.fit == (1333, 800)
-    assert metadata.provenance["training"] == "none; parameters set by hand"
+    assert metadata.provenance["training"] == "none; a fixed pipeline"
     assert len(archive.sha256) == 64
 
 
-def test_shipped_classic_is_the_staged_isp_with_its_hand_set_parameters() -> None:
+@pytest.mark.parametrize("name", ["classic", "rawpy-default"])
+def test_the_shipped_files_are_the_isps_of_their_names(name: str) -> None:
     x = torch.rand(1, 3, 45, 67) * 0.02
     with torch.no_grad():
-        expected = StagedIsp(CLASSIC).eval()(x)
-        torch.testing.assert_close(load_isp("classic", device="cpu").run(x), expected)
+        expected = rawisp.create_isp(name).eval()(x)
+        torch.testing.assert_close(load_isp(name, device="cpu", safe=True).run(x), expected)
 
 
-def test_shipped_classic_names_no_path_of_the_machine_that_made_it() -> None:
-    archive, _ = describe_checkpoint("classic")
-    with zipfile.ZipFile(archive.path) as members:
+@pytest.mark.parametrize("name", ["classic", "rawpy-default"])
+def test_the_shipped_files_are_what_their_script_writes(
+    name: str, repository: Path, tmp_path: Path
+) -> None:
+    make_shipped = runpy.run_path(str(repository / "benchmarks" / "make_shipped.py"))
+    make_shipped["main"](tmp_path)
+    shipped, _ = describe_checkpoint(name)
+    assert (tmp_path / f"{name}.safetensors").read_bytes() == Path(shipped.path).read_bytes()
+
+
+def test_a_scripted_file_names_no_path_of_the_machine_that_made_it(scripted: Path) -> None:
+    with zipfile.ZipFile(scripted) as members:
         for name in members.namelist():
             assert not name.endswith(".debug_pkl")
             assert b".py:" not in members.read(name), name
+
+
+def test_a_program_is_announced_and_data_are_not(scripted: Path) -> None:
+    notice = describe_checkpoint(scripted)[0].trust_notice()
+    assert notice is not None
+    assert "is a program (torchscript); loading it can run any code" in notice
+    assert describe_checkpoint("classic")[0].trust_notice() is None
+
+
+def test_large_pictures_are_rendered_in_tiles_with_the_same_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    isp = load_isp("classic", device="cpu")
+    xyz = np.random.default_rng(0).uniform(0, 0.02, (120, 170, 3)).astype(np.float32)
+    whole = isp(xyz, fit=None)
+    monkeypatch.setattr("rawisp.checkpoint.loaded._TILED_ABOVE_PIXELS", 10_000)
+    monkeypatch.setattr("rawisp.checkpoint.loaded._TILE", 50)
+    assert np.abs(isp(xyz, fit=None).astype(int) - whole).max() <= 1
 
 
 def test_describing_a_checkpoint_imports_no_torch(repository: Path) -> None:
@@ -192,8 +229,8 @@ def another_zip(path: Path) -> None:
 
 
 def cut_short(path: Path) -> None:
-    whole = Path(describe_checkpoint("classic")[0].path).read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
+    save_module(ClassicIsp(), str(path), CheckpointMetadata("classic", "classic", "xyz"))
+    path.write_bytes(path.read_bytes()[:7000])
 
 
 @pytest.mark.parametrize(
@@ -236,9 +273,13 @@ def test_nothing_is_executed_before_a_file_is_classified(tmp_path: Path) -> None
     assert not marker.exists()
 
 
+@pytest.mark.parametrize("native", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_mutated_checkpoint_ends_in_one_sentence_or_works(seed: int, tmp_path: Path) -> None:
-    whole = Path(describe_checkpoint("classic")[0].path).read_bytes()
+def test_a_mutated_checkpoint_ends_in_one_sentence_or_works(
+    seed: int, native: bool, scripted: Path, tmp_path: Path
+) -> None:
+    source = Path(describe_checkpoint("classic")[0].path) if native else scripted
+    whole = source.read_bytes()
     rng = np.random.default_rng(seed)
     for number in range(12):
         data = bytearray(whole)
@@ -254,7 +295,7 @@ def test_a_mutated_checkpoint_ends_in_one_sentence_or_works(seed: int, tmp_path:
 
 def test_metadata_of_a_newer_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "new.ts"
-    save_module(StagedIsp(CLASSIC), str(path), CheckpointMetadata("n", "staged", "xyz"))
+    save_module(ClassicIsp(), str(path), CheckpointMetadata("n", "classic", "xyz"))
     text = path.read_bytes().replace(b'"format_version": 1', b'"format_version": 9')
     path.write_bytes(text)
     with pytest.raises(CheckpointError):
@@ -306,9 +347,9 @@ def test_cuda_and_cpu_render_alike() -> None:
     assert np.abs(on_cpu - on_cuda).max() <= 1
 
 
-def test_the_deprecation_of_torch_jit_is_silenced_and_nothing_else() -> None:
+def test_the_deprecation_of_torch_jit_is_silenced_and_nothing_else(scripted: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        rawisp.load_isp("classic", device="cpu")
+        rawisp.load_isp(scripted, device="cpu")
         with pytest.raises(UserWarning), deprecation_silenced():
             warnings.warn("something else", UserWarning, stacklevel=1)

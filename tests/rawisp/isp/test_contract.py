@@ -17,12 +17,16 @@ from rawisp.isp.registry import create_isp, isp_names
 ALL: dict[str, tuple[str, dict[str, Any]]] = {
     "genisp": ("genisp", {}),
     "ta-isp": ("ta-isp", {}),
+    "ta-isp with four channels": ("ta-isp", {"in_channels": 4}),
     "adaptive-isp": ("adaptive-isp", {"steps": 3}),
     "diap": ("diap", {}),
     "raw-adapter": ("raw-adapter", {}),
     "mw-ispnet": ("mw-ispnet", {}),
     "invisp": ("invisp", {"steps": 2}),
     "simrod": ("simrod", {}),
+    "classic": ("classic", {}),
+    "rawpy-default": ("rawpy-default", {}),
+    "demosaic": ("demosaic", {}),
     "staged": ("staged", {}),
     "staged with all its parts": (
         "staged",

@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from rawisp.color import LINEAR_SRGB_FROM_XYZ
-from rawisp.isp.staged import CLASSIC, StagedConfig, StagedIsp
+from rawisp.isp.fixed import ClassicConfig
+from rawisp.isp.staged import StagedConfig, StagedIsp
+
+CLASSIC = ClassicConfig()
 
 Array = npt.NDArray[np.float64]
 
