@@ -170,6 +170,20 @@ def sensor_frames(
     return frames
 
 
+def chosen_frame(
+    path: str, frames: dict[str, Frame], choice: str, width: int, height: int
+) -> Frame:
+    """The frame that annotations of `width` x `height` were drawn on.
+
+    choice: "auto" (by size), "center", or a frame's name. FrameMismatchError when none fits.
+    """
+    if choice == "auto":
+        return annotation_frame(path, frames, width, height)
+    if choice == "center":
+        return centered_frame(path, frames, width, height)
+    return named_frame(path, frames, choice, width, height)
+
+
 def annotation_frame(path: str, frames: dict[str, Frame], width: int, height: int) -> Frame:
     """The one frame of `path` whose size is `width` x `height`.
 

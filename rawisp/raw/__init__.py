@@ -3,7 +3,7 @@
 from rawisp.raw.facts import Overrides
 from rawisp.raw.formats import RAW_SUFFIXES
 from rawisp.raw.frame import Exposure, RawFrame
-from rawisp.raw.reader import DEFAULT_MAX_MEGAPIXELS, open_raw, open_regular_file
+from rawisp.raw.reader import DEFAULT_MAX_MEGAPIXELS, open_raw, open_regular_file, read_frames
 
 __all__ = [
     "DEFAULT_MAX_MEGAPIXELS",
@@ -13,4 +13,5 @@ __all__ = [
     "RawFrame",
     "open_raw",
     "open_regular_file",
+    "read_frames",
 ]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Any, BinaryIO
+from collections.abc import Callable
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from rawisp import packing
+from rawisp import geometry, packing
 from rawisp.errors import (
     CorruptFileError,
     InputError,
@@ -27,6 +28,8 @@ from rawisp.raw.names import camera_name
 from rawisp.raw.tags import PHOTOMETRIC_LINEAR_RAW, Tags, read_tags
 
 DEFAULT_MAX_MEGAPIXELS = 200.0
+
+Result = TypeVar("Result")
 
 # No RAW format spends more than this on a pixel; files below the first size are never too large.
 _MAX_BYTES_PER_PIXEL = 8
@@ -53,11 +56,24 @@ def open_raw(
         Or one of its children; the message names the file, what is wrong and what to do.
     """
     name = os.fsdecode(path)
-    try:
-        with open_regular_file(name) as file:
-            return _decode(name, file, max_megapixels, overrides or facts.Overrides())
-    except OSError as error:
-        raise UnreadableFileError(name, f"cannot be read ({error.strerror or error})") from None
+
+    def decoded(raw: Any, tags: Tags, size: int) -> RawFrame:
+        raw.unpack()
+        return _frame(name, raw, tags, overrides or facts.Overrides(), size)
+
+    return _opened(name, max_megapixels, decoded)
+
+
+def read_frames(
+    path: str | bytes | os.PathLike[str], *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+) -> dict[str, geometry.Frame]:
+    """The frames of one RAW file by name, from its header.
+
+    Nothing is decoded, so damaged samples and mosaics that cannot be packed go unseen. Errors as
+    in `open_raw`.
+    """
+    name = os.fsdecode(path)
+    return _opened(name, max_megapixels, lambda raw, tags, _: facts.frames_of(raw.sizes, tags))
 
 
 def open_regular_file(name: str) -> BinaryIO:
@@ -82,12 +98,21 @@ def open_regular_file(name: str) -> BinaryIO:
     raise UnreadableFileError(name, "is a folder, not a file")
 
 
-def _decode(
+def _opened(name: str, max_megapixels: float, read: Callable[[Any, Tags, int], Result]) -> Result:
+    """What `read` makes of LibRaw's object, the file's tags and its size in bytes."""
+    try:
+        with open_regular_file(name) as file:
+            return _read(name, file, max_megapixels, read)
+    except OSError as error:
+        raise UnreadableFileError(name, f"cannot be read ({error.strerror or error})") from None
+
+
+def _read(
     name: str,
     file: BinaryIO,
     max_megapixels: float,
-    overrides: facts.Overrides,
-) -> RawFrame:
+    read: Callable[[Any, Tags, int], Result],
+) -> Result:
     header = file.read(formats.HEADER_BYTES)
     if not header:
         raise CorruptFileError(name, "is empty", "copy it again from the card")
@@ -103,8 +128,7 @@ def _decode(
         try:
             raw.open_buffer(file)
             _check_size(name, (raw.sizes.raw_width, raw.sizes.raw_height), max_megapixels)
-            raw.unpack()
-            return _frame(name, raw, tags, overrides, size)
+            return read(raw, tags, size)
         except InputError:
             raise
         except MemoryError:

@@ -12,15 +12,18 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rawisp.data.annotations.labels import folded, name_of
+from rawisp.data.annotations.text import read_text
 from rawisp.errors import AnnotationError, display_path, printable
 from rawisp.geometry import Affine, clip_boxes
 
 Json = dict[str, Any]
+
+MAX_BYTES = 2 << 30  # COCO's own training set has 0.45 GB; Python takes some five times the text
 
 
 @dataclass
@@ -57,20 +60,7 @@ class CocoFile:
 def read_coco(path: str) -> CocoFile:
     """Parses and checks a COCO detection file. AnnotationError says what is wrong and where."""
     shown = display_path(path)
-    try:
-        document = json.loads(Path(path).read_text("utf-8-sig"))
-    except FileNotFoundError:
-        raise AnnotationError(f"{shown}: there is no such annotation file") from None
-    except OSError as error:
-        raise AnnotationError(f"{shown}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise AnnotationError(f"{shown}: is no JSON ({_short_text(error)})") from None
-    if not isinstance(document, dict) or not all(
-        isinstance(document.get(key), list) for key in ("images", "annotations")
-    ):
-        raise AnnotationError(
-            f'{shown}: is no COCO detection file; it needs the lists "images" and "annotations"'
-        )
+    document = read_document(path)
     coco = CocoFile(path, document)
     known = set()
     for number, image in enumerate(document["images"]):
@@ -89,6 +79,24 @@ def read_coco(path: str) -> CocoFile:
             )
         coco.annotations_by_image[annotation["image_id"]].append(annotation)
     return coco
+
+
+def read_document(path: str) -> Json:
+    """The JSON of a COCO detection file, with its two lists; their entries are not looked at."""
+    shown = display_path(path)
+    try:
+        document = json.loads(read_text(path, MAX_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise AnnotationError(f"{shown}: is no JSON ({_short_text(error)})") from None
+    except MemoryError:
+        raise AnnotationError(f"{shown}: does not fit into memory; split it") from None
+    if not isinstance(document, dict) or not all(
+        isinstance(document.get(key), list) for key in ("images", "annotations")
+    ):
+        raise AnnotationError(
+            f'{shown}: is no COCO detection file; it needs the lists "images" and "annotations"'
+        )
+    return document
 
 
 def _check_image(image: Any, where: str) -> None:
@@ -141,7 +149,7 @@ def _short_text(value: object) -> str:
 
 
 def _key(file_name: str) -> str:
-    return os.path.splitext(os.path.normpath(file_name.replace("\\", "/")))[0].casefold()
+    return folded(name_of(file_name))
 
 
 @dataclass(frozen=True)

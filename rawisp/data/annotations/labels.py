@@ -1,0 +1,100 @@
+"""Boxes of a data set in memory, whatever file format they came from."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rawisp.errors import display_path
+from rawisp.raw.formats import RAW_SUFFIXES
+
+# What photographs are called when they are annotated; label files may carry it: DSC1.ARW.txt.
+IMAGE_SUFFIXES = RAW_SUFFIXES | frozenset(
+    f".{suffix}" for suffix in "jpg jpeg png tif tiff bmp webp npy heic".split()
+)
+
+
+@dataclass(frozen=True)
+class LabeledImage:
+    """The boxes of one photograph, in the frame that they were drawn on.
+
+    name: path without suffix, relative to the annotated folder, with "/"; what a RAW file is found
+    by. id: the format's own id (COCO: a number or text). size: (width, height) of the frame in
+    pixels, None where the format does not say (YOLO). boxes: float64 (N, 4), x, y, width, height of
+    the top-left corner and extent, continuous edge coordinates (the first pixel spans 0 to 1), in
+    pixels; where size is None relative to the frame, 0 to 1. All have an area and lie inside the
+    frame. classes: int64 (N,), index into `LabelSet.categories`. attributes: per box, whatever else
+    the format says of it ("iscrowd", "difficult", flags). file: the annotation file; place: the
+    photograph's own entry in it ("images[3]", "" for a file of its own); where: each box's
+    ("annotations[3]", "line 7"). split: "train", "val" or "test" where the format says.
+    """
+
+    name: str
+    id: int | str
+    size: tuple[int, int] | None
+    boxes: npt.NDArray[np.float64]
+    classes: npt.NDArray[np.int64]
+    attributes: tuple[Mapping[str, Any], ...] = ()
+    where: tuple[str, ...] = ()
+    file: str = ""
+    place: str = ""
+    split: str | None = None
+
+
+class Problem(NamedTuple):
+    """Something wrong: the file, the place in it ("line 7", "annotations[3]" or ""), one phrase.
+
+    mended: whether what is loaded is nevertheless right: a box without area is left out, one that
+    reaches past its frame is cut, a class that nothing uses does no harm.
+    """
+
+    file: str
+    place: str
+    what: str
+    mended: bool = False
+
+    def __str__(self) -> str:
+        return f"{located(self.file, self.place)}: {self.what}"
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """All labels of one annotation file or folder.
+
+    format: "COCO", "VOC" or "YOLO". categories: class names by index, unique; those that the format
+    lists, where it lists any. problems: rows that were left out or mended, never silently.
+    """
+
+    path: str
+    format: str
+    categories: tuple[str, ...]
+    images: tuple[LabeledImage, ...]
+    problems: tuple[Problem, ...] = field(default=())
+
+
+def located(file: str, place: str) -> str:
+    """ "labels.json, annotations[3]" """
+    return f"{display_path(file)}, {place}" if place else display_path(file)
+
+
+def name_of(file_name: str) -> str:
+    """A photograph's name: its path without suffix, with "/" whatever the system it came from."""
+    return os.path.splitext(os.path.normpath(file_name.replace("\\", "/")))[0]
+
+
+def name_of_label(file_name: str) -> str:
+    """The name of the photograph that a label file belongs to: a.txt and a.ARW.txt are both a's."""
+    name = name_of(file_name)
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.casefold() in IMAGE_SUFFIXES else name
+
+
+def folded(name: str) -> str:
+    """`name` as it is compared: case does not count, nor how accents are composed."""
+    return unicodedata.normalize("NFC", name).casefold()
