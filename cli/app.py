@@ -13,10 +13,14 @@ import typer
 from rawisp.cli.convert import convert
 from rawisp.cli.describe import describe
 from rawisp.cli.enhance import enhance
+from rawisp.cli.evaluate import evaluate
 from rawisp.cli.export import export
 from rawisp.cli.info import info
 from rawisp.cli.listing import list_
 from rawisp.cli.pack import pack
+from rawisp.cli.synth import synth
+from rawisp.cli.train import train
+from rawisp.cli.validate import validate
 from rawisp.errors import RawispError
 from rawisp.version import __version__
 
@@ -30,10 +34,14 @@ app = typer.Typer(
 app.command()(info)
 app.command()(pack)
 app.command()(enhance)
+app.command()(train)
+app.command("eval")(evaluate)
 app.command("list")(list_)
 app.command()(describe)
 app.command()(export)
 app.command()(convert)
+app.command()(validate)
+app.command()(synth)
 
 
 def _print_version(wanted: bool) -> None:

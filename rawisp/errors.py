@@ -14,6 +14,7 @@
     │   ├── CheckpointError          a checkpoint that cannot be loaded
     │   ├── AnnotationError          an annotation file that cannot be read
     │   └── OutputError              an output folder that cannot be used
+    ├── TrainingError              a training run cannot go on (exit code 1)
     ├── NothingToDoError           no input matched (exit code 3)
     └── OutputFullError            the disk is full; the run stops (exit code 1)
 
@@ -115,6 +116,10 @@ class AnnotationError(UsageError):
 
 class OutputError(UsageError):
     """An output folder that is in use, unwritable, or holds files that would be lost."""
+
+
+class TrainingError(RawispError):
+    """A training run cannot go on: the loss is not finite, or memory has run out."""
 
 
 class NothingToDoError(RawispError):

@@ -63,10 +63,17 @@ def test_one_file_knows_torchscript() -> None:
     assert users == {"rawisp/checkpoint/torchscript.py"}
 
 
+TORCH_ROOMS = tuple(
+    f"rawisp/{room}/" for room in ("isp", "checkpoint", "detect", "evaluation", "train")
+)
+
+
 def test_torch_stays_in_the_rooms_that_need_it() -> None:
-    assert all(
-        name.startswith(("rawisp/isp/", "rawisp/checkpoint/")) for name in importers("torch")
-    )
+    assert all(name.startswith(TORCH_ROOMS) for name in importers("torch"))
+
+
+def test_torchvision_stays_with_the_detectors() -> None:
+    assert all(name.startswith("rawisp/detect/") for name in importers("torchvision"))
 
 
 def test_numba_stays_in_the_kernels() -> None:
@@ -77,13 +84,16 @@ def test_typer_stays_in_the_command_line() -> None:
     assert all(name.startswith("cli/") for name in importers("typer"))
 
 
-ROOMS = ("raw", "isp", "checkpoint", "data", "batch")
+ROOMS = ("raw", "isp", "checkpoint", "detect", "data", "batch", "evaluation", "train")
 MAY_USE = {
     "raw": set(),
     "isp": set(),
     "checkpoint": {"isp", "raw"},
-    "data": set(),
+    "data": {"raw"},
+    "detect": set(),
     "batch": {"raw", "checkpoint", "data"},
+    "evaluation": {"isp", "checkpoint", "detect", "data", "batch"},
+    "train": {"isp", "checkpoint", "detect", "data", "batch", "evaluation"},
 }
 
 

@@ -67,7 +67,7 @@ class PackSettings:
 
     def record(self) -> dict[str, Any]:
         """What changes the result, for the manifest."""
-        values = {"format": self.format, "dtype": self.dtype, "color": self.color}
+        values: dict[str, Any] = {"format": self.format, "dtype": self.dtype, "color": self.color}
         if self.fit is not None:  # left out otherwise: full-size outputs of older versions stay
             values["fit"] = list(self.fit)
         return {"verb": "pack", **values, "orient": self.orient, **self.read.record()}
@@ -182,9 +182,7 @@ class PackToolbox:
 
     def _record(self, frame: RawFrame) -> dict[str, Any]:
         flip = frame.flip if self.settings.orient == "upright" else 0
-        affine, size = geometry.packed_affine(
-            frame.visible_size, flip=flip, fit=self.settings.fit
-        )
+        affine, size = geometry.packed_affine(frame.visible_size, flip=flip, fit=self.settings.fit)
         record = {**frame.facts(), **_placement(frame.visible_size, affine, size)}
         record["settings"] = self.settings.record()
         if self.settings.dtype == "uint16":

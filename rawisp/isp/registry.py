@@ -26,6 +26,7 @@ _OURS = {
     "rawpy-default": "rawisp.isp.fixed:RawpyDefaultIsp",
     "demosaic": "rawisp.isp.fixed:DemosaicIsp",
     "staged": "rawisp.isp.staged:StagedIsp",
+    "staged-unet": "rawisp.isp.staged_unet:StagedUnetIsp",
     "genisp": "rawisp.isp.genisp:GenIsp",
     "ta-isp": "rawisp.isp.ta_isp:TaIsp",
     "adaptive-isp": "rawisp.isp.adaptive.adaptive_isp:AdaptiveIsp",

@@ -91,12 +91,12 @@ def test_the_commands_print_it(native: Path, tmp_path: Path, sample_data: Path) 
     assert out.exists()
 
 
-# What each ISP can be written as. adaptive-isp branches; torch.export cannot prove that
-# mw-ispnet's padded sizes fit; it and invisp are exported only in the soak tests, for their size.
+# adaptive-isp branches, see below; mw-ispnet has 36 MB and takes half a minute.
 SMALL = {
     "classic": {},
     "rawpy-default": {},
     "staged": {},
+    "staged-unet": {},
     "genisp": {},
     "ta-isp": {},
     "diap": {},
@@ -109,6 +109,8 @@ SMALL = {
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("suffix", [".ts", ".pt2", ".onnx"])
 def test_every_isp_is_exported_to_every_format(name: str, suffix: str, tmp_path: Path) -> None:
+    if (name, suffix) == ("staged-unet", ".pt2"):
+        pytest.skip("torch.export cannot prove that its padded sizes fit")
     torch.manual_seed(0)
     path = tmp_path / f"{name}.safetensors"
     save_native(create_isp(name, **SMALL[name]), str(path), CheckpointMetadata(name, "", "xyz"))

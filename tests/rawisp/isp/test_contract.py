@@ -27,6 +27,7 @@ ALL: dict[str, tuple[str, dict[str, Any]]] = {
     "classic": ("classic", {}),
     "rawpy-default": ("rawpy-default", {}),
     "demosaic": ("demosaic", {}),
+    "staged-unet": ("staged-unet", {}),
     "staged": ("staged", {}),
     "staged with all its parts": (
         "staged",

@@ -1,0 +1,150 @@
+"""Training samples per second at 600x400, batch 8, on the CPU, against a loop as papers write it.
+
+    python -m benchmarks.train_speed [--dry-run]
+
+The reference decodes an image for each sample and epoch (rawpy, then float32 NumPy for levels,
+greens and matrix, then PyTorch's antialiased resize) and runs one image at a time through ISP and
+detector. Ours packs each file once, reads the cache by two threads, and runs batches of eight. Both
+use the same ISP (first `staged`, then `genisp`), the same frozen detector (`tiny`), the same losses
+and optimiser, and take turns. The share of its time that our loop waits for the loader is the
+profile: what is left is ISP, detector and optimiser.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rawpy
+import torch
+
+from benchmarks.measure import interleaved, median, report, summary
+from benchmarks.pack_folder import make_files
+from rawisp.batch import PackSettings, pack_folder
+from rawisp.data.augment import AugmentSettings
+from rawisp.data.prepared import PreparedImage
+from rawisp.detect import Target, create_guide, freeze
+from rawisp.detect.categories import category_map
+from rawisp.isp.registry import create_isp
+from rawisp.train.loader import Loader
+from rawisp.train.step import Step
+
+FIT = (600, 400)
+ISPS = ("staged", "genisp")
+BOX = np.array([[100.0, 100.0, 220.0, 300.0]], np.float32)
+
+
+class Bench:
+    """Files, an ISP and its optimiser, and both loops over them."""
+
+    def __init__(self, folder: Path, distinct: int, height: int, width: int, fit: Any) -> None:
+        self.paths = make_files(folder, distinct, distinct, height, width)
+        guide = create_guide("tiny")
+        freeze(guide)
+        self.guide = guide
+        self.categories = category_map(("person", "bicycle", "car"), guide)
+        settings = PackSettings(dtype="float16", orient="upright", fit=fit)
+        start = time.perf_counter()
+        report_ = pack_folder(folder / "in", folder / "cache", settings)
+        self.packing_s = time.perf_counter() - start
+        self.images = [
+            PreparedImage(
+                name=str(n),
+                source=record["source"],
+                array=str(folder / "cache" / record["output"]),
+                size=tuple(record["output_size"]),
+                boxes=BOX * (record["output_size"][0] / 600),
+                classes=np.array([0]),
+                ignore=np.array([False]),
+            )
+            for n, record in enumerate(report_.records)
+        ]
+        self.epoch, self.waited_s = 0, 0.0
+
+    def use(self, name: str) -> None:
+        """The ISP to be trained from here on."""
+        isp = create_isp(name)
+        self.step = Step(isp, self.guide)
+        self.optimizer = torch.optim.Adam(isp.parameters(), 1e-3)
+
+    def ours(self) -> None:
+        """One epoch."""
+        loader = Loader(self.images, self.categories, AugmentSettings(), 8, seed=0)
+        batches = loader.epoch(self.epoch)
+        self.epoch += 1
+        self.waited_s = 0.0
+        while True:
+            start = time.perf_counter()
+            batch = next(batches, None)
+            self.waited_s += time.perf_counter() - start
+            if batch is None:
+                return
+            self._learn(batch.images, batch.targets)
+
+    def reference(self) -> None:
+        """One epoch, image by image."""
+        for path in self.paths:
+            with rawpy.imread(path) as raw:
+                mosaic = raw.raw_image_visible.astype(np.float32)
+                black, white = float(raw.black_level_per_channel[0]), float(raw.white_level)
+                matrix = np.linalg.inv(raw.rgb_xyz_matrix[:3]).astype(np.float32)
+            mosaic = (mosaic - black) / (white - black)
+            height, width = mosaic.shape[0] // 2 * 2, mosaic.shape[1] // 2 * 2
+            planes = [mosaic[r:height:2, c:width:2] for r in (0, 1) for c in (0, 1)]
+            rgb = np.stack([planes[0], (planes[1] + planes[2]) / 2, planes[3]])
+            xyz = np.einsum("ij,jhw->ihw", matrix, rgb)
+            size = self.images[0].size
+            x = torch.nn.functional.interpolate(
+                torch.from_numpy(xyz)[None], size[::-1], mode="bilinear", antialias=True
+            )[0]
+            label = int(self.categories.labels[0])
+            boxes = torch.from_numpy(self.images[0].boxes)
+            self._learn([x], [Target(boxes, torch.tensor([label]))])
+
+    def _learn(self, images: list[torch.Tensor], targets: list[Target]) -> None:
+        terms = self.step(images, targets)
+        loss = torch.stack(list(terms.values())).sum(dim=0).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+
+
+def main() -> None:
+    dry_run = "--dry-run" in sys.argv
+    distinct, height, width = (16, 4000, 6000) if not dry_run else (8, 120, 180)
+    with tempfile.TemporaryDirectory() as folder:
+        fit = FIT if not dry_run else (60, 40)
+        bench = Bench(Path(folder), distinct, height, width, fit)
+        repeats = 1 if dry_run else 3
+        times: dict[str, list[float]] = {}
+        rows: dict[str, Any] = {}
+        for name in ISPS:
+            bench.use(name)
+            own = interleaved({"ours": bench.ours, "reference": bench.reference}, repeats)
+            times |= {f"{name}, {who}": t for who, t in own.items()}
+            rows[name] = {
+                "samples_per_s": {who: round(distinct / median(t), 2) for who, t in own.items()},
+                "ratio": round(median(own["reference"]) / median(own["ours"]), 2),
+                "share_waiting_for_loader": round(bench.waited_s / own["ours"][-1], 3),
+            }
+        report(
+            "train_speed",
+            {
+                "size": list(fit),
+                "batch": 8,
+                "files": distinct,
+                "megapixels": height * width / 1e6,
+                "times": {name: summary(t) for name, t in times.items()},
+                "isps": rows,
+                "packing_once_s": round(bench.packing_s, 2),
+            },
+            dry_run=dry_run,
+        )
+
+
+if __name__ == "__main__":
+    main()

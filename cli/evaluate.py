@@ -1,0 +1,157 @@
+"""`rawisp eval`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+
+def evaluate(
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="A folder of RAW files and their annotations.")
+    ],
+    ckpt: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="A checkpoint; can be given several times."),
+    ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="An ISP without parameters: classic, rawpy-default or demosaic; can be given "
+            "several times.",
+        ),
+    ] = None,
+    detector: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|MODULE:FACTORY",
+            help="tiny, one of torchvision's detectors, or your own; it need not be the guide of "
+            "the training.",
+        ),
+    ] = "retinanet_resnet50_fpn",
+    detector_weights: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Its weights. [default: COCO's, downloaded once]"),
+    ] = None,
+    detector_classes: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="Its classes, where the file does not say."),
+    ] = None,
+    detector_size: Annotated[
+        str | None,
+        typer.Option(metavar="1333x800", help="To which it scales its input. [default: its own]"),
+    ] = None,
+    split: Annotated[
+        Literal["test", "val", "train", "all"] | None,
+        typer.Option(help="[default: test if DATA has it, else val, else all]"),
+    ] = None,
+    val: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Hold out what `rawisp train --val SHARE` held out."),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of that training, for --val.")] = 0,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="1333x800|none",
+            help="Limits of the images, for all renderings. [default: as the first --ckpt was "
+            "trained, else 1333x800]",
+        ),
+    ] = None,
+    annotations: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="COCO, VOC or YOLO. [default: those found in DATA]"),
+    ] = None,
+    annotation_frame: Annotated[
+        Literal["auto", "visible", "crop", "upright", "upright-crop", "raw", "center"],
+        typer.Option(help="What the annotations were drawn on, where their size does not tell."),
+    ] = "auto",
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="For evaluation.json, evaluation.md and curves.png. [default: nothing is written]",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier evaluation in DIR.")
+    ] = False,
+    fail_under: Annotated[
+        float | None,
+        typer.Option(
+            metavar="AP50",
+            min=0.0,
+            max=1.0,
+            help="Exit code 1 if the last --ckpt is below this, 0 to 1.",
+        ),
+    ] = None,
+    input_color: Annotated[
+        Literal["xyz", "camera", "xyz-uninverted"] | None,
+        typer.Option(help="What checkpoints that do not say were trained on."),
+    ] = None,
+    safe: Annotated[
+        bool, typer.Option("--safe", help="Accept only checkpoints that are safe to open.")
+    ] = False,
+    cache: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Packed images. [default: in the user's cache folder]"),
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]")] = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Decoding processes. [default: one per core]"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on stdout, instead of the table.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only failures on stderr.")] = False,
+) -> None:
+    """Compare renderings: COCO's average precision of each under the same detector.
+
+    Exit code 1 when a photograph or a rendering failed, or --fail-under is not reached. Packed
+    images are kept, so that the next evaluation begins at once.
+
+    Example: `rawisp eval night_photos/ --baseline classic --ckpt run/isp.safetensors -o eval/`
+    """
+    from rawisp.cli.evaluate_report import EvaluationReporter, show
+    from rawisp.detect.settings import GuideSettings
+    from rawisp.evaluation import evaluate as run
+    from rawisp.evaluation.report import check_folder, exit_code, write_report
+    from rawisp.geometry import parse_fit
+
+    if out is not None:
+        check_folder(out, overwrite=overwrite)
+    settings = GuideSettings(
+        detector,
+        detector_weights,
+        None if detector_classes is None else [n.strip() for n in detector_classes.split(",")],
+        None if detector_size is None else parse_fit(detector_size),
+    )
+    with EvaluationReporter(quiet=quiet) as reporter:
+        comparison = run(
+            data,
+            [*(baseline or ()), *(ckpt or ())],
+            settings,
+            annotations=annotations or (),
+            annotation_frame=annotation_frame,
+            split=split,
+            val=val,
+            seed=seed,
+            fit="checkpoint" if fit is None else parse_fit(fit),
+            cache=cache,
+            device=device,
+            workers=workers,
+            input_color=input_color,
+            safe=safe,
+            on_event=reporter,
+        )
+        written = write_report(comparison, out) if out is not None else []
+        reporter.finish(comparison, written, fail_under)
+    show(comparison, as_json=as_json)
+    code = exit_code(comparison, fail_under)
+    if code:
+        raise typer.Exit(code)

@@ -1,0 +1,218 @@
+"""`rawisp train`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import typer
+
+
+def train(
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="A folder of RAW files and their annotations.")
+    ],
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="RUN", help="The run's folder; see --resume.")
+    ],
+    isp: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="One of `rawisp list isps`. [default: genisp]"),
+    ] = None,
+    isp_config: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="A setting of the ISP; may be given several times."
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CKPT", help="A safetensors checkpoint of the same ISP to begin with."
+        ),
+    ] = None,
+    recipe: Annotated[
+        Literal["genisp", "ta-isp", "staged", "adaptive-isp"] | None,
+        typer.Option(help="A paper's schedule and losses, which other options override."),
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="TOML with these options' names as keys. Options here go before RAWISP_TRAIN_* "
+            "variables, these before the file, the file before the recipe.",
+        ),
+    ] = None,
+    annotations: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="COCO, VOC or YOLO. [default: those found in DATA]"),
+    ] = None,
+    annotation_frame: Annotated[
+        Literal["auto", "visible", "crop", "upright", "upright-crop", "raw", "center"] | None,
+        typer.Option(help="What the annotations were drawn on, where their size does not tell."),
+    ] = None,
+    val: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of the photographs held out, where the data have no split of their own.",
+        ),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|MODULE:FACTORY",
+            help="The guide: tiny, one of torchvision's detectors, or your own. "
+            "[default: retinanet_resnet50_fpn]",
+        ),
+    ] = None,
+    detector_weights: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Its weights. [default: COCO's, downloaded once]"),
+    ] = None,
+    detector_classes: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="Its classes, where the file does not say."),
+    ] = None,
+    detector_size: Annotated[
+        str | None,
+        typer.Option(metavar="1333x800", help="To which it scales its input. [default: its own]"),
+    ] = None,
+    box_loss: Annotated[
+        Literal["own", "smooth_l1"] | None, typer.Option(help="Of a RetinaNet.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=0, metavar="N", help="[default: 15]")] = None,
+    phase2: Annotated[
+        int | None,
+        typer.Option(
+            "--phase2", min=0, metavar="EPOCHS", help="Then detector and ISP together. [default: 0]"
+        ),
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, metavar="N", help="[default: 8]")] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Batches in a step. [default: 1]")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate. [default: 0.001]")] = None,
+    optimizer: Annotated[Literal["adam", "adamw", "sgd"] | None, typer.Option()] = None,
+    color_weight: Annotated[
+        float | None, typer.Option(help="Of the grey-world term on the output. [default: 0]")
+    ] = None,
+    reinforce: Annotated[
+        Literal["terminal", "td", "greedy"] | None,
+        typer.Option(
+            help="How adaptive-isp learns: from whole renderings, as its paper says, or as its "
+            "code does. [default: terminal]"
+        ),
+    ] = None,
+    runtime_penalty: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            metavar="WEIGHT",
+            help="Per millisecond of adaptive-isp's operators; the paper tries up to 0.1. "
+            "[default: 0]",
+        ),
+    ] = None,
+    input_color: Annotated[
+        Literal["xyz", "camera", "xyz-uninverted"] | None,
+        typer.Option(help="What the ISP is fed. [default: xyz]"),
+    ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(metavar="1333x800|none", help="Limits of the images. [default: 1333x800]"),
+    ] = None,
+    amp: Annotated[
+        bool | None, typer.Option("--amp/--no-amp", help="The detector in bfloat16.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="[default: 0]")] = None,
+    device: Annotated[str | None, typer.Option(metavar="auto|cpu|cuda[:N]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Loading threads. [default: 2]")
+    ] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Packed images. [default: in the user's cache folder]"),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in RUN.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object per epoch on stdout.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only failures on stderr.")] = False,
+) -> None:
+    """Learn an ISP on annotated RAW files, under the guidance of a frozen detector.
+
+    RUN gets isp.safetensors and isp.ts of the best epoch, metrics.jsonl, metrics.csv, previews and
+    the state to continue from. On several GPUs: `torchrun --nproc-per-node N -m rawisp train ...`.
+
+    Example: `rawisp train night_photos/ -o run/ --isp staged --detector tiny --fit 600x400`
+    """
+    from rawisp.cli.train_report import TrainReporter
+    from rawisp.geometry import parse_fit
+    from rawisp.train import resolve_config
+    from rawisp.train import train as run
+
+    flags: dict[str, Any] = {
+        "isp": isp,
+        "isp_config": _settings(isp_config),
+        "start": start,
+        "recipe": recipe,
+        "annotation_frame": annotation_frame,
+        "val": val,
+        "detector": detector,
+        "detector_weights": detector_weights,
+        "detector_classes": _names(detector_classes),
+        "detector_size": parse_fit(detector_size) if detector_size else None,
+        "box_loss": box_loss,
+        "epochs": epochs,
+        "phase2_epochs": phase2,
+        "batch_size": batch_size,
+        "accumulate": accumulate,
+        "lr": lr,
+        "optimizer": optimizer,
+        "color_weight": color_weight,
+        "reinforce": reinforce,
+        "runtime_penalty": runtime_penalty,
+        "input_color": input_color,
+        "amp": amp,
+        "seed": seed,
+        "device": device,
+        "workers": workers,
+    }
+    if fit is not None:
+        flags["fit"] = parse_fit(fit) or "none"
+    given = any(value is not None for value in flags.values()) or config is not None
+    settings = None if resume and not given else resolve_config(flags, file=config)
+    with TrainReporter(as_json=as_json, quiet=quiet) as reporter:
+        result = run(
+            data,
+            out,
+            settings,
+            annotations=annotations or (),
+            cache=cache,
+            resume=resume,
+            on_event=reporter,
+        )
+        reporter.finish(result)
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(name.strip() for name in text.split(","))
+
+
+def _settings(texts: list[str] | None) -> dict[str, Any] | None:
+    """NAME=VALUE, the value as in TOML; plain words need no quotes. UsageError without a "="."""
+    import tomllib
+
+    from rawisp.errors import UsageError
+
+    if not texts:
+        return None
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--isp-config {text!r} is not of the form NAME=VALUE")
+        try:
+            found[name.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[name.strip()] = value.strip()
+    return found

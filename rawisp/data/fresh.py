@@ -1,0 +1,67 @@
+"""Another night of a photograph that `rawisp synth` has darkened, without writing a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rawisp.color import InputColor
+from rawisp.data.synth.bodies import body_named
+from rawisp.data.synth.photograph import read_photograph
+from rawisp.data.synth.render import night_mosaic
+from rawisp.data.synth.settings import NightSettings
+from rawisp.packing import pack_bayer
+from rawisp.resize import shrink
+
+
+@dataclass(frozen=True)
+class FreshNight:
+    """Calls make nights of one photograph: mosaic, packing and scaling as for a RAW file.
+
+    photograph: its path. camera, settings: as `synth` recorded them. color: what the ISP is fed.
+    size: (width, height) of the packed image.
+    """
+
+    photograph: str
+    camera: str
+    settings: NightSettings
+    color: InputColor
+    size: tuple[int, int]
+
+    def __call__(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+        """Linear float32 (3, height, width), as `RawFrame.pack` and scaling give it."""
+        rgb = read_photograph(self.photograph, scale=self.settings.scale)
+        body = body_named(self.camera)
+        mosaic, _ = night_mosaic(rgb, body, self.settings, rng)
+        matrix = None if self.color == "camera" else np.linalg.inv(np.array(body.xyz_to_camera))
+        planar = pack_bayer(
+            mosaic,
+            pattern=self.settings.pattern,
+            black=body.black,
+            white=body.white,
+            matrix=matrix,
+            layout="chw",
+            threads=1,
+        )
+        width, height = self.size
+        return shrink(planar, height, width)
+
+
+def fresh_night(
+    entry: Mapping[str, Any], color: InputColor, size: tuple[int, int]
+) -> FreshNight | None:
+    """From a line of synth's manifest; None when its photograph is no longer there or changed."""
+    photograph = entry["source"]
+    try:
+        unchanged = os.stat(photograph).st_size == entry["source_bytes"]
+    except OSError:
+        unchanged = False
+    if not unchanged or color == "xyz-uninverted":
+        return None
+    settings = NightSettings.from_record(entry["settings"])
+    return FreshNight(photograph, entry["camera"], settings, color, size)

@@ -1,0 +1,16 @@
+"""Detectors as guides: per-image losses in training, boxes in evaluation, behind one interface."""
+
+from rawisp.detect.base import Detections, Guide, Target, freeze, thaw, weights_hash
+from rawisp.detect.registry import create_guide, guide_names, save_guide
+
+__all__ = [
+    "Detections",
+    "Guide",
+    "Target",
+    "create_guide",
+    "freeze",
+    "guide_names",
+    "save_guide",
+    "thaw",
+    "weights_hash",
+]

@@ -1,0 +1,1 @@
+"""Weights of detectors that come with the package; made by benchmarks/make_tiny.py."""

@@ -1,0 +1,180 @@
+"""torchvision's detectors as guides, and the one place that knows torchvision.
+
+Their `forward` returns either losses or boxes, and losses averaged over the batch. Here their parts
+are called one by one: the backbone once for the batch, the rest for each image, so that each image
+has a loss of its own, in evaluation mode.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rawisp.detect.base import Detections, Guide, Target
+from rawisp.errors import UsageError
+
+# Names of ours are torchvision's builders'. SSDLite works at 320x320, the others at 800 to 1333.
+NAMES = (
+    "retinanet_resnet50_fpn",
+    "retinanet_resnet50_fpn_v2",
+    "fcos_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "ssdlite320_mobilenet_v3_large",
+)
+BACKGROUND = "__background__"
+
+
+class TorchvisionGuide(Guide):
+    """One of torchvision's detectors.
+
+    model: RetinaNet, FCOS, FasterRCNN or SSD. categories: by label, None for background and for
+    COCO's unused numbers.
+    """
+
+    def __init__(self, model: Any, categories: Sequence[str | None]) -> None:
+        super().__init__()
+        self.model = model
+        self.categories = tuple(categories)
+        self.model.eval()
+
+    def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
+        """The model's own terms, for each image as if it were alone in its batch.
+
+        Images of one size go together; torchvision would pad those of different sizes, and the
+        padding would tell in norms and anchors.
+        """
+        terms: dict[str, list[Tensor]] = {}
+        order: list[int] = []
+        for indices in by_size(images):
+            part = self._losses([images[n] for n in indices], [targets[n] for n in indices])
+            for name, values in part.items():
+                terms.setdefault(name, []).extend(values)
+            order += indices
+        at = [order.index(n) for n in range(len(order))]
+        return {name: torch.stack(values)[at] for name, values in terms.items()}
+
+    def _losses(self, images: list[Tensor], targets: list[Target]) -> dict[str, list[Tensor]]:
+        dicts = [{"boxes": t.boxes, "labels": t.labels} for t in targets]
+        batch, dicts = self.model.transform(list(images), dicts)
+        features = self.model.backbone(batch.tensors)
+        if isinstance(features, Tensor):
+            features = OrderedDict([("0", features)])
+        each = [self._losses_of(n, batch, features, target) for n, target in enumerate(dicts)]
+        return {name: [terms[name] for terms in each] for name in each[0]}
+
+    def _losses_of(
+        self, n: int, batch: Any, features: dict[str, Tensor], target: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        from torchvision.models.detection.image_list import ImageList
+
+        alone = ImageList(batch.tensors[n : n + 1], [batch.image_sizes[n]])
+        part = OrderedDict((name, level[n : n + 1]) for name, level in features.items())
+        if hasattr(self.model, "rpn"):
+            return self._two_stage_losses(alone, part, target)
+        levels = list(part.values())
+        outputs = self.model.head(levels)
+        anchors = self.model.anchor_generator(alone, levels)
+        kind = type(self.model).__name__
+        extra: tuple[Any, ...] = ()
+        if kind == "FCOS":
+            extra = ([level.shape[2] * level.shape[3] for level in levels],)
+        if kind == "SSD":
+            extra = (self._matched(target, anchors[0]),)
+        terms: dict[str, Tensor] = self.model.compute_loss([target], outputs, anchors, *extra)
+        return terms
+
+    def _matched(self, target: dict[str, Tensor], anchors: Tensor) -> list[Tensor]:
+        """SSD's forward matches before it computes losses."""
+        from torchvision.ops import box_iou
+
+        if target["boxes"].numel() == 0:
+            return [torch.full((anchors.shape[0],), -1, dtype=torch.int64, device=anchors.device)]
+        return [self.model.proposal_matcher(box_iou(target["boxes"], anchors))]
+
+    def _two_stage_losses(
+        self, image: Any, features: dict[str, Tensor], target: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Proposal and box losses. Both stages look at their own flag, which means no BatchNorm.
+
+        They sample anchors at random; the generator is seeded so that the loss is a function of the
+        image, and the caller's random state is left alone.
+        """
+        stages = (self.model.rpn, self.model.roi_heads)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            for stage in stages:
+                stage.training = True
+            try:
+                proposals, first = self.model.rpn(image, features, [target])
+                _, second = self.model.roi_heads(features, proposals, image.image_sizes, [target])
+            finally:
+                for stage in stages:
+                    stage.training = False
+        return {**first, **second}
+
+    def detect(self, images: Sequence[Tensor]) -> list[Detections]:
+        """What the model returns in evaluation mode."""
+        self.model.eval()
+        found: dict[int, Detections] = {}
+        for indices in by_size(images):
+            for n, f in zip(indices, self.model([images[n] for n in indices]), strict=True):
+                found[n] = Detections(f["boxes"], f["scores"], f["labels"])
+        return [found[n] for n in range(len(images))]
+
+
+def by_size(images: Sequence[Tensor]) -> list[list[int]]:
+    """Indices of images of equal size together, in order of first appearance."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for n, image in enumerate(images):
+        groups.setdefault(tuple(image.shape), []).append(n)
+    return list(groups.values())
+
+
+def build(
+    name: str, *, pretrained: bool, categories: Sequence[str | None] | None = None
+) -> TorchvisionGuide:
+    """A detector by torchvision's name, with COCO weights (downloaded once) or random ones.
+
+    categories: of a detector with other classes, by label; the first is the background's. Raises
+    UsageError when the weights cannot be downloaded.
+    """
+    from torchvision.models import get_model, get_model_weights
+
+    best = get_model_weights(name).DEFAULT
+    if pretrained:
+        try:
+            model = get_model(name, weights=best)
+        except OSError as error:  # URLError is one
+            raise UsageError(
+                f"{name}: its weights cannot be downloaded ({error}); give a file with "
+                "--detector-weights"
+            ) from None
+        return TorchvisionGuide(model, _named(best.meta["categories"]))
+    names = tuple(categories) if categories is not None else _named(best.meta["categories"])
+    model = get_model(name, weights=None, weights_backbone=None, num_classes=len(names))
+    return TorchvisionGuide(model, names)
+
+
+def _named(categories: Sequence[str]) -> tuple[str | None, ...]:
+    return tuple(None if c in (BACKGROUND, "N/A") else c for c in categories)
+
+
+def use_smooth_l1(guide: Guide) -> bool:
+    """GenISP's box loss for RetinaNet, whose torchvision form has plain L1 (v1) or GIoU (v2).
+
+    Returns whether the detector is one that has the choice. A private attribute of torchvision's,
+    the same in 0.20 to 0.29.
+    """
+    head: Any = getattr(guide, "model", None)
+    head = getattr(getattr(head, "head", None), "regression_head", None)
+    if not hasattr(head, "_loss_type"):
+        return False
+    head._loss_type = "smooth_l1"
+    return True

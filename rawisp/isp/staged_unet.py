@@ -1,0 +1,134 @@
+"""The five stages, and a small U-Net that mends what noise does to their picture.
+
+    s = staged(x)
+    (r, m) = U(s, square root of the exposed linear image, log of the gain)
+    y = s + B(r) + B(m) (B(s) - s)
+
+Ours, for very dark RAW: pointwise operators cannot tell a dim edge from noise. The rendering in
+front is that of `staged` with the start of `classic`, so that a fresh one renders as `classic` does
+(the last convolution starts at zero); what is added has a bounded neighbourhood and no statistics
+of the image, so that tiles are exact. The square root makes photon noise equally strong at all
+levels (Anscombe's transform, without its constant), and the gain tells how strong. B is the
+binomial 3x3 blur: without it training finds a checkerboard that detectors like and people do not,
+since the U-Net writes each phase of its 2x2 cells by itself; where the finest noise is to go, m
+mixes in the blurred rendering.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rawisp.isp.base import Isp
+from rawisp.isp.fixed import ClassicConfig
+from rawisp.isp.staged import StagedConfig, StagedIsp
+
+# Channels at half, quarter and eighth resolution.
+WIDTHS = (24, 40, 64)
+# 3x3 convolutions on the longest way: five at half resolution (10 pixels), four at a quarter (16),
+# three at an eighth (24), the halvings between, and the blurs, from the edge of a cell: up
+# to 59, in steps of 8.
+HALO = 64
+
+
+@dataclass(frozen=True)
+class StagedUnetConfig(ClassicConfig):
+    """`ClassicConfig` for the rendering in front; widths: channels of the U-Net's three levels."""
+
+    widths: tuple[int, int, int] = WIDTHS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.parity:
+            raise ValueError("parity is for staged alone")
+        if len(self.widths) != 3 or min(self.widths) < 1:
+            raise ValueError(f"widths {self.widths!r} are not three numbers above 0")
+
+
+class StagedUnetIsp(Isp):
+    """`staged` with a small U-Net behind it, for noise that no pointwise operator can mend.
+
+    Input: linear, 0 black and 1 white, in the colour space of the config. Output: sRGB-like encoded
+    RGB. Any height and width from 3 up.
+    """
+
+    name = "staged-unet"
+    Config = StagedUnetConfig
+    halo = HALO
+    multiple = 8
+
+    def __init__(self, config: StagedUnetConfig | None = None) -> None:
+        super().__init__()
+        config = config or StagedUnetConfig()
+        self.config = config
+        given = asdict(config)
+        own = {field.name: given[field.name] for field in fields(StagedConfig)}
+        self.staged = StagedIsp(StagedConfig(**own))
+        half, quarter, eighth = config.widths
+        # 3 rendered, 3 linear and the gain, each 2x2 pixels.
+        self.half_in = _two(4 * 7, half, half)
+        self.quarter_in = _two(half, quarter, quarter)
+        self.eighth = nn.Sequential(_two(quarter, eighth, eighth), _one(eighth, eighth))
+        self.quarter_out = _two(eighth + quarter, quarter, quarter)
+        self.half_out = _two(quarter + half, half, half)
+        self.last = nn.Conv2d(half, 4 * 4, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def predict(self, x: Tensor) -> dict[str, Tensor]:
+        """{"gain": (B, 3)}, as `staged`."""
+        return self.staged.predict(x)
+
+    def apply(self, x: Tensor, parameters: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
+        """The rendering, smoothed where the mask says, plus the residual."""
+        y = self.staged.apply(x, parameters)
+        height, width = x.shape[2], x.shape[3]
+        seen = torch.cat([y, self._exposed(x, parameters["gain"])], dim=1)
+        # To multiples of 8, so written that torch.export sees that they are: 8 times something.
+        seen = functional.pad(seen, [0, 7, 0, 7], mode="replicate")
+        seen = seen[:, :, : (height + 7) // 8 * 8, : (width + 7) // 8 * 8]
+        written = functional.pixel_shuffle(self._written(functional.pixel_unshuffle(seen, 2)), 2)
+        written = _blurred(written[:, :, :height, :width])
+        return y + written[:, :3] + written[:, 3:] * (_blurred(y) - y)
+
+    def _exposed(self, x: Tensor, gain: Tensor) -> Tensor:
+        """(B, 4, H, W): the signed square root of the exposed linear image, the gain in octaves."""
+        matrix = gain.unsqueeze(2) * self.staged.color_matrix.unsqueeze(0)
+        linear = torch.einsum("bij,bjhw->bihw", matrix, x)
+        # The slope at zero stays finite; beyond 1 (lamps) nothing is to be learned.
+        root = linear * torch.rsqrt(linear.abs() + 1e-3)
+        octaves = torch.log2(gain.mean(dim=1).clamp(min=1e-6)) / 8.0
+        plane = octaves.view(-1, 1, 1, 1).expand(-1, 1, x.shape[2], x.shape[3])
+        return torch.cat([root.clamp(-1.0, 1.5), plane], dim=1)
+
+    def _written(self, seen: Tensor) -> Tensor:
+        """(B, 16, H / 2, W / 2): residual and mask, four phases each."""
+        half = self.half_in(seen)
+        quarter = self.quarter_in(functional.avg_pool2d(half, 2))
+        eighth = self.eighth(functional.avg_pool2d(quarter, 2))
+        y = self.quarter_out(torch.cat([_doubled(eighth), quarter], dim=1))
+        y = self.half_out(torch.cat([_doubled(y), half], dim=1))
+        return self.last(y)  # type: ignore[no-any-return]
+
+
+def _one(channels: int, out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels, out, 3, padding=1), nn.LeakyReLU(0.1))
+
+
+def _two(channels: int, middle: int, out: int) -> nn.Sequential:
+    return nn.Sequential(_one(channels, middle), _one(middle, out))
+
+
+def _blurred(x: Tensor) -> Tensor:
+    """[1 2 1; 2 4 2; 1 2 1] / 16 of each channel, edges repeated; it takes Nyquist to nothing."""
+    wide = functional.pad(x, [1, 1, 1, 1], mode="replicate")
+    rows = (wide[:, :, :-2] + 2.0 * wide[:, :, 1:-1] + wide[:, :, 2:]) / 4.0
+    return (rows[:, :, :, :-2] + 2.0 * rows[:, :, :, 1:-1] + rows[:, :, :, 2:]) / 4.0
+
+
+def _doubled(x: Tensor) -> Tensor:
+    """Each pixel four times."""
+    return functional.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -1,0 +1,6 @@
+"""Learning an ISP: `train(data, out, config)`."""
+
+from rawisp.train.config import TrainConfig, resolve_config
+from rawisp.train.run import TrainResult, train
+
+__all__ = ["TrainConfig", "TrainResult", "resolve_config", "train"]

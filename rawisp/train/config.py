@@ -1,0 +1,250 @@
+"""The settings of a training run, and where each came from: flag > environment > file > recipe."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from rawisp.data.augment import AugmentSettings
+from rawisp.errors import UsageError, display_path
+from rawisp.geometry import Fit
+from rawisp.train.recipes import RECIPES
+
+ENVIRONMENT_PREFIX = "RAWISP_TRAIN_"
+
+# Gradients clipped to AdaptiveISP's published 1e-5 are below the epsilon of Adam.
+_LEAST_CLIP_NORM = 1e-3
+# What learning by reinforcement does not take, and why.
+_OPTIONS = {"phase2_epochs": "phase2", "color_weight": "color-weight", "amp": "amp"}
+_WHY_NOT = {
+    "phase2_epochs": "its reward is a frozen detector's loss",
+    "color_weight": "its reward is the detector's loss alone",
+    "amp": "its rewards are differences finer than bfloat16",
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that changes the result of a run; written to RUN/config.json.
+
+    isp, isp_config: as for `create_isp`. start: a safetensors checkpoint to go on from. recipe: the
+    preset that was asked for. input_color: what the ISP is fed. fit: limits of the (long, short)
+    side of the packed images. detector, detector_weights, detector_classes: as for `create_guide`.
+    detector_size: (long, short) to which torchvision's detectors scale their input, None for their
+    own.
+    epochs, batch_size, accumulate: an optimiser step every `accumulate` batches; together
+    batch_size x accumulate images. lr: of the ISP; milestones: epochs after which it is divided by
+    ten; final_lr: share of it that an exponential ends at; cosine: fall to zero along half a cosine
+    instead; warm_up_steps: linear rise.
+    optimizer: "adam", "adamw" or "sgd". clip_norm: of the gradients, 0 for none.
+    color_weight: of the grey-world term on the enhanced image. box_loss: "own" or "smooth_l1".
+    phase2_epochs: after `epochs`, detector and ISP together, at lr / 10 and phase2_detector_lr.
+    amp: bfloat16 autocast for the detector (float16 with scaling on older GPUs is not offered).
+    augment: see `AugmentSettings`. val: share of the images held out, seeded, where the data have
+    no split of their own. fresh_nights: photographs that `rawisp synth` made are darkened anew for
+    each epoch. device, workers: where, and how many loading threads. save_every_s: how often the
+    state is written within an epoch. previews: how many validation images are rendered each epoch.
+
+    Of adaptive-isp alone, see docs/reinforcement.md. reinforce: "terminal", "td" or "greedy".
+    runtime_penalty: taken off the reward per millisecond of the paper's table. replay: episodes in
+    the pool of td and greedy. discount: of a step's future, there. entropy_weight: of the penalty
+    on certain choices, falling to zero over the run. explore: share of choices left to chance.
+    """
+
+    isp: str = "genisp"
+    isp_config: dict[str, Any] = field(default_factory=dict)
+    start: str | None = None
+    recipe: str | None = None
+    input_color: str = "xyz"
+    fit: Fit | None = (1333, 800)
+    detector: str = "retinanet_resnet50_fpn"
+    detector_weights: str | None = None
+    detector_classes: tuple[str, ...] | None = None
+    detector_size: tuple[int, int] | None = None
+    epochs: int = 15
+    batch_size: int = 8
+    accumulate: int = 1
+    lr: float = 1e-3
+    milestones: tuple[int, ...] = ()
+    final_lr: float = 1.0
+    cosine: bool = True
+    warm_up_steps: int = 0
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    color_weight: float = 0.0
+    box_loss: str = "own"
+    phase2_epochs: int = 0
+    phase2_detector_lr: float = 1e-4
+    amp: bool = False
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    annotation_frame: str = "auto"
+    val: float = 0.0
+    fresh_nights: bool = True
+    seed: int = 0
+    device: str = "auto"
+    workers: int = 2
+    save_every_s: float = 300.0
+    previews: int = 4
+    reinforce: str = "terminal"
+    runtime_penalty: float = 0.0
+    replay: int = 128
+    discount: float = 1.0
+    entropy_weight: float = 0.05
+    explore: float = 0.05
+
+    def __post_init__(self) -> None:
+        positive = ("batch_size", "accumulate", "lr", "final_lr", "workers")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise UsageError(f"--{_option(name)} {getattr(self, name)} must be above 0")
+        counts = ("epochs", "phase2_epochs", "warm_up_steps", "clip_norm", "color_weight")
+        for name in (*counts, "runtime_penalty", "entropy_weight"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"--{_option(name)} {getattr(self, name)} is negative")
+        if self.optimizer not in ("adam", "adamw", "sgd"):
+            raise UsageError(f"--optimizer {self.optimizer!r} is none of adam, adamw, sgd")
+        if self.box_loss not in ("own", "smooth_l1"):
+            raise UsageError(f"--box-loss {self.box_loss!r} is neither own nor smooth_l1")
+        if not 0.0 <= self.val < 1.0:
+            raise UsageError(f"--val {self.val} is no share between 0 and 1")
+        self._check_reinforcement()
+
+    @property
+    def reinforces(self) -> bool:
+        """Whether the ISP learns by reinforcement and not by gradient alone."""
+        return self.isp == "adaptive-isp"
+
+    def _check_reinforcement(self) -> None:
+        if self.reinforce not in ("terminal", "td", "greedy"):
+            raise UsageError(f"--reinforce {self.reinforce!r} is none of terminal, td, greedy")
+        for name in ("discount", "explore"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise UsageError(f"{name} {getattr(self, name)} is not between 0 and 1")
+        if not self.reinforces:
+            if self.runtime_penalty > 0.0:
+                raise UsageError("--runtime-penalty is for --isp adaptive-isp")
+            return
+        if self.replay < self.batch_size:
+            raise UsageError(f"replay {self.replay} is less than a batch of {self.batch_size}")
+        for name in ("phase2_epochs", "color_weight", "amp"):
+            if getattr(self, name):
+                raise UsageError(f"--{_OPTIONS[name]} is not for adaptive-isp: {_WHY_NOT[name]}")
+        released = self.reinforce == "greedy" and self.isp_config.get("parity") is True
+        if 0.0 < self.clip_norm < _LEAST_CLIP_NORM and not released:
+            raise UsageError(
+                f"clip_norm {self.clip_norm} is below {_LEAST_CLIP_NORM}, where Adam hardly moves; "
+                "it is for --reinforce greedy with --isp-config parity=true"
+            )
+
+    def record(self) -> dict[str, Any]:
+        """JSON values, from which `from_record` makes it again."""
+        return asdict(self)
+
+    @staticmethod
+    def from_record(record: Mapping[str, Any]) -> TrainConfig:
+        """The inverse of `record`. UsageError for what does not fit."""
+        return resolved([("the saved configuration", dict(record))])  # lists become tuples
+
+
+def resolve_config(
+    flags: Mapping[str, Any],
+    *,
+    file: str | os.PathLike[str] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> TrainConfig:
+    """The configuration of a run: recipe < TOML file < RAWISP_TRAIN_* variables < flags.
+
+    flags: values given on the command line, by field name; None means not given. file: TOML with
+    the fields as keys, `[isp_config]` and `[augment]` as tables. Raises UsageError naming the place
+    of an unknown key or a wrong value.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    layers: list[tuple[str, dict[str, Any]]] = []
+    if file is not None:
+        layers.append((display_path(file), _read_toml(file)))
+    layers.append(("the environment", _from_environment(environment or os.environ)))
+    layers.append(("the command line", given))
+    recipe = next((v["recipe"] for _, v in reversed(layers) if v.get("recipe")), None)
+    if recipe is not None:
+        if recipe not in RECIPES:
+            raise UsageError(f"no recipe is called {recipe!r}; there are {', '.join(RECIPES)}")
+        layers.insert(0, (f"the recipe {recipe}", dict(RECIPES[recipe])))
+    return resolved(layers)
+
+
+def resolved(layers: list[tuple[str, dict[str, Any]]]) -> TrainConfig:
+    """One configuration from layers of values, later ones winning; tables are merged."""
+    values: dict[str, Any] = {}
+    types_of = typing.get_type_hints(TrainConfig)
+    for place, layer in layers:
+        for name, value in layer.items():
+            if name not in types_of:
+                known = ", ".join(f.name for f in fields(TrainConfig))
+                raise UsageError(f"{place}: there is no setting {name!r}; there are {known}")
+            if isinstance(value, dict) and isinstance(values.get(name), dict):
+                value = {**values[name], **value}
+            values[name] = value
+    if isinstance(values.get("augment"), dict):
+        try:
+            values["augment"] = AugmentSettings(**values["augment"])
+        except TypeError:
+            known = ", ".join(f.name for f in fields(AugmentSettings))
+            raise UsageError(f"augment: knows only {known}") from None
+    for name, value in values.items():
+        values[name] = _typed(name, value, types_of[name])
+    return TrainConfig(**values)
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """`value` as its field's type: lists become tuples, whole numbers floats. UsageError.
+
+    "none" is how TOML and the command line say None.
+    """
+    if value == "none":
+        value = None
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if value is None and type(None) in options:
+        return None
+    for option in options:
+        origin = typing.get_origin(option) or option
+        if origin is tuple and isinstance(value, list | tuple):
+            return tuple(value)
+        if option is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        if origin in (bool, int, str, dict, AugmentSettings) and type(value) is origin:
+            return value
+    raise UsageError(f"--{_option(name)} {value!r} is of the wrong kind")
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """RAWISP_TRAIN_LR=0.01 and so on; values are written as in TOML, plain words need no quotes."""
+    found = {}
+    for field_ in fields(TrainConfig):
+        text = environment.get(ENVIRONMENT_PREFIX + field_.name.upper())
+        if text is not None:
+            try:
+                found[field_.name] = tomllib.loads(f"value = {text}")["value"]
+            except tomllib.TOMLDecodeError:
+                found[field_.name] = text
+    return found
+
+
+def _read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    shown = display_path(path)
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"{shown}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{shown}: is no TOML ({error})") from None
+
+
+def _option(name: str) -> str:
+    return name.replace("_", "-")

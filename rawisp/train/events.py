@@ -1,0 +1,24 @@
+"""What a training run reports while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class TrainEvent:
+    """kind "start": the resolved run; "step": losses and pace; "epoch": the line of metrics.jsonl;
+    "validating": how many of how many; "note": `text`."""
+
+    kind: Literal["start", "step", "epoch", "validating", "note"]
+    text: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+OnTrainEvent = Callable[[TrainEvent], None]
+
+
+def ignore_train_event(_: TrainEvent) -> None:
+    """For those who do not want to know."""

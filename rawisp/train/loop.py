@@ -1,0 +1,380 @@
+"""The loop of a run: steps, epochs, validation, best, state. What a step is, a strategy says."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from rawisp.checkpoint.export import export_checkpoint
+from rawisp.checkpoint.metadata import CheckpointMetadata
+from rawisp.checkpoint.native import save_native
+from rawisp.data.prepared import PreparedImage
+from rawisp.detect import Guide, freeze, save_guide, thaw, weights_hash
+from rawisp.detect.categories import CategoryMap
+from rawisp.detect.registry import guide_names
+from rawisp.errors import CheckpointError, TrainingError, display_path
+from rawisp.evaluation.run import evaluate_rendering
+from rawisp.isp.adaptive.adaptive_isp import AdaptiveIsp
+from rawisp.isp.base import Isp
+from rawisp.train import state
+from rawisp.train.config import TrainConfig
+from rawisp.train.distributed import Team
+from rawisp.train.events import OnTrainEvent, TrainEvent
+from rawisp.train.loader import Batch, Loader
+from rawisp.train.logbook import Logbook
+from rawisp.train.pooled import PoolStrategy
+from rawisp.train.previews import draw_previews
+from rawisp.train.schedule import lr_at
+from rawisp.train.start import starting_isp
+from rawisp.train.strategy import FACT, NotFiniteError, Strategy, SupervisedStrategy
+from rawisp.train.terminal import TerminalStrategy
+
+CHECKPOINT, SCRIPTED = "isp.safetensors", "isp.ts"
+# Parameters are written down one by one when there are at most so many.
+_FEW_PARAMETERS = 64
+
+
+class Trainer:
+    """One run in one process; `run` does it all."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: str,
+        training: Sequence[PreparedImage],
+        held_out: Sequence[PreparedImage],
+        categories: CategoryMap,
+        guide: Guide,
+        team: Team,
+        on_event: OnTrainEvent,
+        about: dict[str, Any],
+    ) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.folder, self.team, self.on_event = config, folder, team, on_event
+        self.held_out, self.categories, self.about = held_out, categories, about
+        self.isp: Isp = starting_isp(config).to(team.device)
+        self.guide = guide.to(team.device)
+        freeze(self.guide)
+        self.frozen_hash = weights_hash(self.guide)
+        self.loader = Loader(
+            training,
+            categories,
+            config.augment,
+            config.batch_size,
+            config.seed,
+            config.input_color,
+            config.workers,
+            team.rank,
+            team.world,
+        )
+        self.position = state.Position()
+        self.phase = 1
+        self.strategy = self._strategy()
+        self.optimizer = self._optimizer()
+        self._names: list[str] = []  # the photographs behind the gradients so far
+        self._rate: tuple[float, int] = (time.monotonic(), 0)
+        self._saved_at = time.monotonic()
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Takes up where `saved` (of `state.read_state`) was written."""
+        if saved["frozen_hash"] != self.frozen_hash:
+            raise CheckpointError(
+                f"{display_path(self.folder)}: the run was begun with another detector than "
+                f"{self.config.detector} with these weights"
+            )
+        self.position = saved["position"]
+        if self.position.epoch >= self.config.epochs and self.config.phase2_epochs:
+            self._enter_phase2()
+        for name, module in self._modules().items():
+            module.load_state_dict(saved["modules"][name])
+        torch.set_rng_state(saved["random"])
+
+    def run(self) -> tuple[str, float, int, int]:
+        """(checkpoint, best value, best epoch, epochs)."""
+        with reproducible(self.team.device):
+            return self._run()
+
+    def _run(self) -> tuple[str, float, int, int]:
+        total = self.config.epochs + self.config.phase2_epochs
+        book = Logbook(self.folder, self.position.lines) if self.team.leads else None
+        images = {"training": len(self.loader.images), "held_out": len(self.held_out)}
+        self.on_event(TrainEvent("start", values={**images, "epochs": total}))
+        while self.position.epoch < total:
+            if self.position.epoch >= self.config.epochs and self.phase == 1:
+                self._enter_phase2()
+            seconds = self._epoch(total)
+            self._end_of_epoch(book, seconds)
+        if book is not None:
+            book.close()
+        if self.team.leads:
+            self._export()
+        self.team.wait()
+        value, epoch = self.position.best or (math.nan, -1)
+        return os.path.join(self.folder, CHECKPOINT), value, epoch, total
+
+    def _strategy(self) -> Strategy:
+        common = (self.config, self.isp, self.guide, self.loader, self.team)
+        if not isinstance(self.isp, AdaptiveIsp):
+            return SupervisedStrategy(*common)
+        kind = TerminalStrategy if self.config.reinforce == "terminal" else PoolStrategy
+        return kind(*common, self.on_event)
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        parameters = [
+            {"params": [p for p in module.parameters() if p.requires_grad]}
+            for module in self.strategy.trained
+        ]
+        if not parameters[0]["params"]:
+            raise TrainingError(f"{self.config.isp} has no parameters to learn")
+        lr, decay = self.config.lr, self.config.weight_decay
+        if self.config.optimizer == "sgd":
+            return torch.optim.SGD(parameters, lr, momentum=0.9, nesterov=True, weight_decay=decay)
+        kind = torch.optim.AdamW if self.config.optimizer == "adamw" else torch.optim.Adam
+        return kind(parameters, lr, weight_decay=decay)
+
+    def _enter_phase2(self) -> None:
+        """The detector learns along from here on."""
+        thaw(self.guide)
+        self.phase = 2
+        self.optimizer.add_param_group(
+            {"params": list(self.guide.parameters()), "lr": self.config.phase2_detector_lr}
+        )
+        self.strategy.rewrap()
+
+    def _modules(self) -> dict[str, Any]:
+        modules: dict[str, Any] = {"isp": self.isp, "optimizer": self.optimizer}
+        modules |= self.strategy.modules()
+        return modules | ({"detector": self.guide} if self.phase == 2 else {})
+
+    def _epoch(self, total: int) -> float:
+        """The steps of an epoch that are left. Returns the seconds they took."""
+        start = time.monotonic()
+        self._rate = (start, 0)
+        self.isp.train()
+        position = self.position
+        self.optimizer.zero_grad(set_to_none=True)
+        for batch in self.strategy.batches(position.epoch, position.step):
+            self._forward_backward(batch)
+            position.step += 1
+            last = position.step == self.loader.steps
+            if position.step % self.config.accumulate == 0 or last:
+                self._update()
+                if not last and time.monotonic() - self._saved_at > self.config.save_every_s:
+                    self._save()
+            self._report(total)
+        return time.monotonic() - start
+
+    def _forward_backward(self, batch: Batch) -> None:
+        try:
+            loss = self._loss(batch)
+            # Gradients are averaged over processes, each of which has a part of the batch.
+            (loss * self.team.world / self.config.accumulate).backward()  # type: ignore[no-untyped-call]
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+                raise
+            raise self._out_of_memory(batch) from None
+        self.strategy.after_backward()
+        self._names += batch.names
+
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        """This process's part of the mean over the whole batch; the sums of the epoch grow."""
+        try:
+            found = self.strategy.loss(batch, self.position.epoch, self.position.step)
+        except NotFiniteError as error:
+            raise self._not_finite("loss", self.position.step + 1, error.names) from None
+        sums = self.position.sums
+        for name, value in (found.sums | {"images": float(found.images)}).items():
+            sums[name] = sums.get(name, 0.0) + value
+        return found.total
+
+    def _not_finite(self, what: str, step: int, names: list[str]) -> TrainingError:
+        return TrainingError(
+            f"the {what} is not finite in epoch {self.position.epoch + 1}, step {step}, for "
+            f"{', '.join(display_path(n) for n in names)}; look at these files (rawisp validate), "
+            "or lower --lr"
+        )
+
+    def _update(self) -> None:
+        """One optimiser step, unless the gradient would spoil the weights."""
+        lr = lr_at(self.config, self.position.epoch, self.position.step - 1, self.loader.steps)
+        for group in self.optimizer.param_groups[: len(self.strategy.trained)]:
+            group["lr"] = self.config.lr / 10 if self.phase == 2 else lr
+        for group in self.optimizer.param_groups:
+            limit = self.config.clip_norm or math.inf
+            norm = torch.nn.utils.clip_grad_norm_(group["params"], limit)
+            if not bool(torch.isfinite(norm)):
+                raise self._not_finite("gradient", self.position.step, self._names)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._names = []
+
+    def _report(self, total: int) -> None:
+        position = self.position
+        started, done = self._rate
+        done += self.loader.size_of(position.step - 1)
+        self._rate = (started, done)
+        rate = done / max(time.monotonic() - started, 1e-9)
+        left = (self.loader.steps - position.step) * self.config.batch_size
+        left += (total - position.epoch - 1) * len(self.loader.images)
+        values = {
+            "epoch": position.epoch + 1,
+            "epochs": total,
+            "step": position.step,
+            "steps": self.loader.steps,
+            "losses": self._means(position.sums)[0],
+            "images_per_s": rate,
+            "left_s": left / rate,
+            "memory_gb": _memory_gb(self.team.device),
+        }
+        self.on_event(TrainEvent("step", values=values))
+
+    @staticmethod
+    def _means(sums: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+        """(loss terms, facts) per image."""
+        count = max(1.0, sums.get("images", 0.0))
+        means = {name: value / count for name, value in sums.items() if name != "images"}
+        told = {name: means.pop(name) for name in list(means) if name.startswith(FACT)}
+        return means, {name.removeprefix(FACT): value for name, value in told.items()}
+
+    def _end_of_epoch(self, book: Logbook | None, seconds: float) -> None:
+        position = self.position
+        names = sorted(position.sums)
+        sums = dict(zip(names, self.team.summed([position.sums[n] for n in names]), strict=True))
+        losses, told = self._means(sums)
+        record: dict[str, Any] = {
+            "epoch": position.epoch + 1,
+            "phase": self.phase,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "loss": sum(losses.values()),
+            "losses": losses,
+            **({"agent": told} if told else {}),
+            "seconds": round(seconds, 3),
+        }
+        position.epoch, position.step, position.sums = position.epoch + 1, 0, {}
+        if book is not None:
+            self._judge(record)
+            book.append(record)
+            position.lines = len(book.records)
+            self.on_event(TrainEvent("epoch", values=record))
+        self._save()
+        self.team.wait()
+
+    def _judge(self, record: dict[str, Any]) -> None:
+        """Validation, previews, learned parameters, and the checkpoint if this is the best."""
+        self.isp.eval()
+        value = -float(record["loss"])
+        if self.held_out:
+            evaluation = evaluate_rendering(
+                self.isp,
+                self.guide,
+                self.held_out,
+                self.categories,
+                self.team.device,
+                lambda n: self.on_event(
+                    TrainEvent("validating", values={"done": n, "of": len(self.held_out)})
+                ),
+            )
+            record["validation"] = evaluation.precision.record()
+            value = evaluation.precision.ap50
+        record["parameters"] = self._learned()
+        shown = self.held_out or self.loader.images
+        draw_previews(
+            self.isp, shown[: self.config.previews], self.folder, record["epoch"], self.team.device
+        )
+        best = self.position.best
+        if best is None or not value <= best[0]:
+            self.position.best = (value, record["epoch"])
+            self._write_checkpoint(record)
+        self.isp.train()
+
+    def _learned(self) -> dict[str, Any]:
+        """All parameters when they are few, else each tensor's norm."""
+        count = sum(p.numel() for p in self.isp.parameters())
+        return {
+            name: p.detach().flatten().tolist() if count <= _FEW_PARAMETERS else float(p.norm())
+            for name, p in self.isp.named_parameters()
+        }
+
+    def _write_checkpoint(self, record: dict[str, Any]) -> None:
+        metrics = {key: record[key] for key in ("epoch", "loss", "validation") if key in record}
+        provenance = {**self.about, "detector": self.config.detector, "metrics": metrics}
+        provenance["what"] = f"{self.isp.name} trained with {self.config.detector}"
+        metadata = CheckpointMetadata(
+            name=os.path.basename(os.path.realpath(self.folder)),
+            isp=self.isp.name,
+            input_color=self.config.input_color,  # type: ignore[arg-type]
+            fit=self.config.fit,
+            provenance={**provenance, "training": _jsonable(self.config.record())},
+        )
+        save_native(self.isp, os.path.join(self.folder, CHECKPOINT), metadata)
+        if self.phase == 2 and self.config.detector in guide_names():
+            path = os.path.join(self.folder, "detector.safetensors")
+            save_guide(self.guide, self.config.detector, path)
+
+    def _save(self) -> None:
+        """State on disk; a frozen detector that has changed is a bug, and is never saved."""
+        if self.phase == 1 and weights_hash(self.guide) != self.frozen_hash:
+            raise AssertionError("the frozen detector has changed")
+        if self.team.leads:
+            config = _jsonable(self.config.record())
+            state.save_state(self.folder, self.position, self._modules(), config, self.frozen_hash)
+        self._saved_at = time.monotonic()
+
+    def _export(self) -> None:
+        source = os.path.join(self.folder, CHECKPOINT)
+        try:
+            export_checkpoint(source, os.path.join(self.folder, SCRIPTED))
+        except (
+            CheckpointError
+        ) as error:  # a plug-in that cannot be scripted is trained all the same
+            self.on_event(TrainEvent("note", f"no {SCRIPTED}: {error}"))
+
+    def _out_of_memory(self, batch: Batch) -> TrainingError:
+        height, width = max((tuple(i.shape[1:]) for i in batch.images), default=(0, 0))
+        size, half = self.config.batch_size, max(1, self.config.batch_size // 2)
+        return TrainingError(
+            f"out of memory with batches of {size} images of up to {width}x{height}; try "
+            f"--batch-size {half} --accumulate {self.config.accumulate * 2} "
+            f"({self.strategy.halves}), --fit {width * 2 // 3}x{height * 2 // 3} (under half)"
+            f"{self.strategy.memory_advice}"
+        )
+
+
+@contextmanager
+def reproducible(device: torch.device) -> Iterator[None]:
+    """PyTorch's deterministic algorithms on the CPU, where they cost little.
+
+    Otherwise threads add up the gradient of an indexed table in whatever order they come.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    if device.type == "cpu":
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _memory_gb(device: torch.device) -> float:
+    """The peak so far: of the device, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    import resource
+    import sys
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def _jsonable(record: dict[str, Any]) -> dict[str, Any]:
+    """Tuples as lists, as JSON has them."""
+    import json
+
+    values: dict[str, Any] = json.loads(json.dumps(record))
+    return values

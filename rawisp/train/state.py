@@ -1,0 +1,67 @@
+"""The state of a run on disk: everything that the next step depends on, by atomic rename."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from rawisp.errors import CheckpointError, display_path
+
+FILE_NAME = "state.pt"
+
+
+@dataclass
+class Position:
+    """Where a run stands: the next step is `step` of `epoch` (epochs of both phases counted on).
+
+    sums: of the loss terms in this epoch so far, and "images". best: (value, epoch) of the best
+    validation so far. lines: how many lines of metrics.jsonl belong to it.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    best: tuple[float, int] | None = None
+    lines: int = 0
+
+
+def save_state(
+    folder: str,
+    position: Position,
+    modules: dict[str, Any],
+    config: dict[str, Any],
+    frozen_hash: str,
+) -> None:
+    """Writes RUN/state.pt. modules: whatever has a `state_dict`. Raises OSError."""
+    state = {
+        "position": vars(position),
+        "config": config,
+        "frozen_hash": frozen_hash,
+        "random": torch.get_rng_state(),
+        "modules": {name: module.state_dict() for name, module in modules.items()},
+    }
+    path = os.path.join(folder, FILE_NAME)
+    temporary = f"{path}.rawisp-tmp"
+    with open(temporary, "wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read_state(folder: str) -> dict[str, Any]:
+    """What `save_state` wrote. CheckpointError when it is missing or damaged."""
+    path = os.path.join(folder, FILE_NAME)
+    shown = display_path(path)
+    if not os.path.exists(path):
+        raise CheckpointError(f"{shown}: there is no run to continue; start it without --resume")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        state["position"] = Position(**state["position"])
+    except Exception as error:  # unpickler, zipfile and key errors
+        reason = " ".join(str(error).split())[:120]
+        raise CheckpointError(f"{shown}: cannot be read ({reason}); start the run again") from None
+    return dict(state)

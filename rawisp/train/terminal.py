@@ -1,0 +1,223 @@
+"""`terminal`: whole rollouts, judged by what the detector makes of their last picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rawisp.detect import Guide
+from rawisp.detect.base import Target
+from rawisp.isp.adaptive.adaptive_isp import AdaptiveIsp
+from rawisp.train.loader import Batch
+from rawisp.train.reinforce import ReinforceStrategy, detector_losses, facts, losses_after
+from rawisp.train.rewards import rollout_loss, step_penalty, step_reward
+from rawisp.train.rollout import (
+    STOP,
+    apply_choices,
+    batch_norms,
+    decide,
+    finite_rows,
+    refresh_statistics,
+    rollout_mode,
+    start_picture,
+    thumbnails,
+    untracked,
+)
+from rawisp.train.strategy import NotFiniteError, StepLoss, no_loss, on_device
+
+NoteBad = Callable[[Sequence[str], Tensor, str], None]
+
+
+@dataclass(frozen=True)
+class Trail:
+    """What a batch of rollouts left behind.
+
+    pictures: the last of each. good: bool (B,), whether it is finite. log_probability, penalties:
+    (T, B), 0 where a picture had stopped. choices: int64 (T, B), -1 there.
+    """
+
+    pictures: list[Tensor]
+    good: Tensor
+    log_probability: Tensor
+    penalties: Tensor
+    choices: Tensor
+
+
+class Rollout(nn.Module):
+    """ISP, detector and objective as one module, so that data-parallel training can wrap it.
+
+    `seen` keeps the observations (thumbnails (n, 3, 64, 64), states (n, 13)) of the last rollouts.
+    """
+
+    def __init__(
+        self, isp: AdaptiveIsp, guide: Guide, explore: float, runtime_penalty: float, note: NoteBad
+    ) -> None:
+        super().__init__()
+        self.isp, self.guide, self.note = isp, guide, note
+        self.explore, self.runtime_penalty = explore, runtime_penalty
+        self.seen: tuple[Tensor, Tensor] | None = None
+
+    def forward(
+        self,
+        images: list[Tensor],
+        targets: list[Target],
+        names: list[str],
+        uniforms: Tensor,
+        entropy_weight: float,
+    ) -> dict[str, Tensor]:
+        """Of the n photographs that are finite throughout: "each" (n,), what is minimised; "after"
+        and "reward" (n,); "choices" (T, n). NotFiniteError when there are none."""
+        start = [start_picture(self.isp, image) for image in images]
+        trail = self.play(start, names, uniforms, entropy_weight)
+        rows = torch.nonzero(trail.good).squeeze(1)
+        last = [trail.pictures[n] for n in rows.tolist()]
+        aims = [targets[n] for n in rows.tolist()]
+        with torch.no_grad():
+            before = detector_losses(self.guide, [start[n] for n in rows.tolist()], aims)
+        changed = ((trail.choices >= 0) & (trail.choices != STOP)).any(dim=0)[rows]
+        after = losses_after(self.guide, last, aims, changed, before)
+        fine = torch.isfinite(before) & torch.isfinite(after)
+        self.note([names[n] for n in rows.tolist()], ~fine, "loss")
+        if not bool(fine.any()):
+            raise NotFiniteError(names)
+        rows, before, after = rows[fine], before[fine], after[fine]
+        penalties = trail.penalties[:, rows]
+        each = rollout_loss(before, after, penalties, trail.log_probability[:, rows])
+        reward = step_reward(before, after, penalties.sum(dim=0))
+        choices = trail.choices[:, rows]
+        return {"each": each, "after": after, "reward": reward.detach(), "choices": choices}
+
+    def play(
+        self, start: list[Tensor], names: list[str], uniforms: Tensor, entropy_weight: float
+    ) -> Trail:
+        """Sampled rollouts from start pictures, with a graph for what is learned."""
+        isp, pictures = self.isp, list(start)
+        state = isp.start_state(uniforms)
+        good = finite_rows(pictures)
+        running = good.clone()
+        columns: list[tuple[Tensor, Tensor, Tensor]] = []
+        seen: list[tuple[Tensor, Tensor]] = []
+        for t in range(isp.steps):
+            rows = torch.nonzero(running).squeeze(1)
+            if rows.numel() == 0:
+                break
+            here, at = [pictures[n] for n in rows.tolist()], state[rows]
+            seen.append((thumbnails(here).detach(), at))
+            who = [names[n] for n in rows.tolist()]
+            decision = decide(isp, *seen[-1], uniforms[rows, t], self.explore, self._noter(who))
+            made = apply_choices(isp, here, decision.choice, decision.raw)
+            fine = finite_rows(made)
+            for n, picture in zip(rows[fine].tolist(), _chosen(made, fine), strict=True):
+                pictures[n] = picture
+            penalty = step_penalty(
+                decision.choice,
+                at[:, 3:13],
+                decision.entropy_gap,
+                entropy_weight=entropy_weight,
+                runtime_penalty=self.runtime_penalty,
+            )
+            columns.append(
+                (
+                    _placed(0.0, rows, decision.log_probability, len(start)),
+                    _placed(0.0, rows, penalty, len(start)),
+                    _placed(-1, rows, decision.choice, len(start)),
+                )
+            )
+            state = state.index_copy(0, rows, isp.next_state(at, decision.choice))
+            good = good.index_copy(0, rows, fine)
+            running = running.index_copy(0, rows, fine & (decision.choice != STOP))
+        self.note(names, ~good, "picture")
+        if not columns:
+            raise NotFiniteError(names)
+        self.seen = torch.cat([s[0] for s in seen]), torch.cat([s[1] for s in seen])
+        log_probability, penalties, choices = (torch.stack(c) for c in zip(*columns, strict=True))
+        return Trail(pictures, good, log_probability, penalties, choices)
+
+    def _noter(self, names: list[str]) -> Callable[[Tensor], None]:
+        return lambda bad: self.note(names, bad, "gradient")
+
+
+class TerminalStrategy(ReinforceStrategy):
+    """REINFORCE on whole rollouts with the detector's loss of the input as baseline.
+
+    BatchNorm uses its running statistics in rollouts as in validation; they follow the
+    observations of all steps together (`refresh_statistics`).
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.rollout = Rollout(
+            self.isp, self.guide, self.config.explore, self.config.runtime_penalty, self.note_bad
+        )
+        self.wrapped = self.team.wrap(self.rollout)
+
+    def batches(self, epoch: int, first_step: int) -> Iterator[Batch]:
+        """Every photograph once."""
+        return self.loader.epoch(epoch, first_step)
+
+    def modules(self) -> dict[str, Any]:
+        """Nothing: every step begins anew."""
+        return {}
+
+    def loss(self, batch: Batch, epoch: int, step: int) -> StepLoss:
+        """The mean of `rollout_loss`; a photograph that was left out counts as zero."""
+        uniforms = self.uniforms(epoch, step, self.isp.steps)
+        images, targets = on_device(batch, self.team.device)
+        rollout_mode(self.isp.policy)
+        self.rollout.seen = None
+        if untracked(self.isp.policy):
+            self._first_statistics(images, batch.names, uniforms)
+            self.rollout.seen = None
+        if not images:
+            return StepLoss(no_loss(self.isp), {}, 0)
+        weight = self.entropy_weight(epoch, step)
+        found = self.wrapped(images, targets, batch.names, uniforms, weight)
+        sums = {"detector": float(found["after"].detach().sum())}
+        sums |= facts(found["reward"], found["choices"])
+        total = found["each"].sum() / self.loader.size_of(step)
+        return StepLoss(total, sums, len(found["each"]))
+
+    def after_backward(self) -> None:
+        """The running statistics follow; not earlier, the gradient needs those of the rollout."""
+        if self.rollout.seen is not None:
+            refresh_statistics(self.isp.policy, *self.rollout.seen)
+        self._shared_statistics()
+
+    def _first_statistics(self, images: list[Tensor], names: list[str], uniforms: Tensor) -> None:
+        if images:
+            with torch.no_grad():
+                start = [start_picture(self.isp, image) for image in images]
+                self.rollout.play(start, names, uniforms, 0.0)
+        self.after_backward()
+
+    def _shared_statistics(self) -> None:
+        """The mean over the processes that had images."""
+        if self.team.world == 1:
+            return
+        buffers = [b for b in self.isp.policy.buffers() if b.is_floating_point()]
+        share = 0.0 if self.rollout.seen is None else 1.0
+        whole = torch.cat([b.flatten() for b in buffers]).double() * share
+        *sums, count = self.team.summed([*whole.tolist(), share])
+        mean = torch.tensor(sums) / max(1.0, count)
+        first = 0
+        for buffer in buffers:
+            buffer.copy_(mean[first : first + buffer.numel()].view_as(buffer))
+            first += buffer.numel()
+        for norm in batch_norms(self.isp.policy):
+            assert norm.num_batches_tracked is not None
+            norm.num_batches_tracked.clamp_(min=1)  # also where there were no images
+
+
+def _chosen(pictures: Sequence[Tensor], which: Tensor) -> list[Tensor]:
+    return [picture for picture, yes in zip(pictures, which.tolist(), strict=True) if yes]
+
+
+def _placed(empty: float, rows: Tensor, values: Tensor, count: int) -> Tensor:
+    """(count,): `values` at `rows`, `empty` elsewhere."""
+    return torch.full((count,), empty, dtype=values.dtype, device=values.device).index_copy(
+        0, rows, values
+    )

@@ -1,0 +1,43 @@
+"""A fresh night is what the RAW file would have been."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import rawisp
+from rawisp.batch.manifest import FILE_NAME, read_manifest
+from rawisp.batch.synth import SynthSettings, synth_folder
+from rawisp.data.fresh import fresh_night
+from rawisp.data.synth.render import night_generator
+
+
+@pytest.mark.parametrize("camera", ["DSC-RX100M7", "NIKON D750", "dng"])
+@pytest.mark.parametrize("color", ["xyz", "camera"])
+def test_with_the_same_draws_it_is_the_files_packed_image(
+    camera: str, color: str, tmp_path: Path
+) -> None:
+    photographs, nights = tmp_path / "photographs", tmp_path / "nights"
+    photographs.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+    Image.fromarray(pixels).save(photographs / "a.png")
+    synth_folder([photographs], nights, SynthSettings(cameras=(camera,), seed=4))
+    (entry,) = read_manifest(str(nights / FILE_NAME)).values()
+    fresh = fresh_night(entry, color, (80, 60))  # type: ignore[arg-type]
+    assert fresh is not None
+    path = nights / entry["output"]
+    packed = rawisp.open_raw(path).pack(color=color, layout="chw")  # type: ignore[arg-type]
+    again = fresh(night_generator(4, entry["name"], entry["number"]))
+    np.testing.assert_allclose(again, packed, atol=2e-6)
+    other = fresh(np.random.default_rng(1))
+    assert other.shape == packed.shape
+    assert np.abs(other - packed).max() > 1e-3
+
+
+def test_without_its_photograph_there_is_none(tmp_path: Path) -> None:
+    gone = {"source": str(tmp_path / "gone.png"), "source_bytes": 5}
+    entry = {**gone, "settings": {}, "camera": "dng"}
+    assert fresh_night(entry, "xyz", (8, 8)) is None

@@ -1,0 +1,207 @@
+"""A whole run on the sample data: what it writes, that it continues, that frozen is frozen."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rawisp.checkpoint import describe_checkpoint, load_isp
+from rawisp.data.augment import AugmentSettings
+from rawisp.detect import Guide, weights_hash
+from rawisp.errors import CheckpointError, OutputError, TrainingError, UsageError
+from rawisp.train import TrainConfig
+from rawisp.train.events import TrainEvent
+from rawisp.train.loop import Trainer
+
+from .conftest import Run
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for record in found:
+        del record["seconds"]  # the one number that differs
+    return found
+
+
+def test_a_run_leaves_what_the_manual_says(small_run: Run, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    result = small_run(run)
+    assert result.epochs == 2
+    assert result.checkpoint == str(run / "isp.safetensors")
+    for name in ("config.json", "metrics.jsonl", "metrics.csv", "state.pt", "isp.ts"):
+        assert (run / name).stat().st_size > 0
+    assert not list(run.rglob("*.rawisp-tmp"))
+    records = lines(run)
+    assert [r["epoch"] for r in records] == [1, 2]
+    assert set(records[0]["losses"]) == {"classification", "bbox_regression"}
+    assert set(records[0]["validation"]) >= {"ap", "ap50", "ap75", "ar", "by_class"}
+    assert len(records[0]["parameters"]["tone_logits"]) == 16
+    with open(run / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[1]["losses.classification"]) == records[1]["losses"]["classification"]
+    with Image.open(run / "previews" / "epoch_002.jpg") as preview:
+        assert preview.size == (150, 100)
+
+
+def test_the_checkpoint_says_where_it_comes_from_and_renders(
+    small_run: Run, tmp_path: Path
+) -> None:
+    small_run(tmp_path / "mine", epochs=1)
+    archive, metadata = describe_checkpoint(tmp_path / "mine" / "isp.safetensors", safe=True)
+    assert archive.kind == "safetensors"
+    assert (metadata.name, metadata.isp, metadata.fit) == ("mine", "staged", (150, 100))
+    about = metadata.provenance
+    assert about["data"] == "night"
+    assert about["detector"] == "tiny"
+    assert about["training"]["seed"] == 0
+    assert about["metrics"]["epoch"] == 1
+    xyz = np.random.default_rng(0).uniform(0, 0.02, (100, 150, 3)).astype(np.float32)
+    native = load_isp(tmp_path / "mine" / "isp.safetensors", device="cpu")
+    scripted = load_isp(tmp_path / "mine" / "isp.ts", device="cpu")
+    assert np.abs(native(xyz).astype(int) - scripted(xyz)).max() <= 1
+
+
+def test_learning_lowers_the_loss(small_run: Run, tmp_path: Path) -> None:
+    still = AugmentSettings(flip=0, crop=0, exposure_stops=0, illuminant=0)
+    small_run(tmp_path / "run", epochs=6, augment=still, lr=3e-2)
+    losses = [r["loss"] for r in lines(tmp_path / "run")]
+    assert losses[-1] < losses[0]
+
+
+class Stop(KeyboardInterrupt):
+    """A user's Ctrl-C at a chosen step."""
+
+
+@pytest.mark.parametrize("at", [(1, 1), (1, 2), (2, 1), (2, 3)])
+def test_an_interrupted_run_continues_bit_for_bit(
+    at: tuple[int, int], small_run: Run, tmp_path: Path
+) -> None:
+    def stop(event: TrainEvent) -> None:
+        if event.kind == "step" and (event.values["epoch"], event.values["step"]) == at:
+            raise Stop
+
+    whole, parts = tmp_path / "a" / "run", tmp_path / "b" / "run"
+    small_run(whole, save_every_s=0.0)
+    with pytest.raises(Stop):
+        small_run(parts, save_every_s=0.0, on_event=stop)
+    small_run(parts, save_every_s=0.0, resume=True)
+    assert lines(parts) == lines(whole)
+    assert (parts / "isp.safetensors").read_bytes() == (whole / "isp.safetensors").read_bytes()
+
+
+def test_accumulated_halves_are_the_whole_batch(small_run: Run, tmp_path: Path) -> None:
+    still = AugmentSettings(flip=0, crop=0, exposure_stops=0, illuminant=0)
+    common = {"epochs": 1, "augment": still, "clip_norm": 0.0, "cosine": False}
+    small_run(tmp_path / "whole", batch_size=4, optimizer="sgd", lr=1e-3, **common)
+    small_run(tmp_path / "halves", batch_size=2, accumulate=2, optimizer="sgd", lr=1e-3, **common)
+    a, b = (lines(tmp_path / name)[0] for name in ("whole", "halves"))
+    assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
+
+
+def test_a_frozen_detector_stays_bit_for_bit(
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guides: list[Guide] = []
+    real = Trainer.__init__
+
+    def spy(self: Trainer, *args: Any, **kwargs: Any) -> None:
+        real(self, *args, **kwargs)
+        guides.append(self.guide)
+
+    monkeypatch.setattr(Trainer, "__init__", spy)
+    small_run(tmp_path / "run", epochs=1)
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert weights_hash(guides[0]) == state["frozen_hash"]
+    assert all(p.grad is None for p in guides[0].parameters())
+
+    def meddle(event: TrainEvent) -> None:
+        if event.kind == "step":
+            with torch.no_grad():
+                next(guides[-1].parameters()).add_(1.0)
+
+    with pytest.raises(AssertionError, match="frozen detector has changed"):
+        small_run(tmp_path / "other", epochs=1, on_event=meddle)
+
+
+def test_the_second_phase_moves_the_detector_too(small_run: Run, tmp_path: Path) -> None:
+    small_run(tmp_path / "run", epochs=1, phase2_epochs=1)
+    assert [r["phase"] for r in lines(tmp_path / "run")] == [1, 2]
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert "detector" in state["modules"]
+
+
+def test_a_second_phase_continues_bit_for_bit(small_run: Run, tmp_path: Path) -> None:
+    def stop(event: TrainEvent) -> None:
+        if event.kind == "step" and (event.values["epoch"], event.values["step"]) == (2, 2):
+            raise Stop
+
+    whole, parts = tmp_path / "a" / "run", tmp_path / "b" / "run"
+    phases = {"epochs": 1, "phase2_epochs": 1, "save_every_s": 0.0}
+    small_run(whole, **phases)
+    with pytest.raises(Stop):
+        small_run(parts, on_event=stop, **phases)
+    small_run(parts, resume=True, **phases)
+    assert lines(parts) == lines(whole)
+
+
+def test_a_loss_that_is_not_finite_names_the_files(
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rawisp.data.prepared import PreparedImage
+
+    real = PreparedImage.load
+
+    def poisoned(self: PreparedImage) -> Any:
+        array = real(self)
+        return array * np.float32(np.nan) if "DSC01345" in self.source else array
+
+    monkeypatch.setattr(PreparedImage, "load", poisoned)
+    with pytest.raises(TrainingError, match=r"not finite in epoch 1, step \d.*DSC01345.ARW;"):
+        small_run(tmp_path / "run", val=0.0)
+
+
+def test_running_out_of_memory_gives_advice_with_numbers(
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Trainer, "_loss", full)
+    with pytest.raises(TrainingError, match=r"batches of 4 .*--batch-size 2 --accumulate 2"):
+        small_run(tmp_path / "run")
+
+
+def test_a_folder_with_a_run_is_not_begun_again(small_run: Run, tmp_path: Path) -> None:
+    small_run(tmp_path / "run", epochs=1)
+    with pytest.raises(OutputError, match="holds a run already; continue it with --resume"):
+        small_run(tmp_path / "run", epochs=1)
+    with pytest.raises(UsageError, match="begun with another epochs"):
+        small_run(tmp_path / "run", epochs=3, resume=True)
+    with pytest.raises(CheckpointError, match="no run to continue"):
+        small_run(tmp_path / "none", resume=True)
+
+
+def test_a_start_must_be_of_the_same_kind(small_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="classic, not staged"):
+        small_run(tmp_path / "run", start="classic")
+    small_run(tmp_path / "first", epochs=1)
+    start = str(tmp_path / "first" / "isp.safetensors")
+    small_run(tmp_path / "second", epochs=0, start=start)
+
+
+def test_an_isp_without_parameters_is_refused(small_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="classic has no parameters to learn"):
+        small_run(tmp_path / "run", isp="classic", isp_config={})
+
+
+def test_impossible_settings_are_refused() -> None:
+    for wrong in ({"batch_size": 0}, {"lr": 0.0}, {"val": 1.0}, {"optimizer": "lion"}):
+        with pytest.raises(UsageError):
+            TrainConfig(**wrong)  # type: ignore[arg-type]
