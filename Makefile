@@ -32,6 +32,12 @@ demo: install ## Render the sample data and leave pictures to look at in demo_ou
 test: install ## Run the tests
 	$(PY) -m pytest -q -m "not soak"
 
+.PHONY: test-oldest
+test-oldest: ## Run the tests of ISPs and checkpoints with the oldest PyTorch that is supported
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install -q -e '.[dev]' torch==2.11.0 torchvision==0.26.0
+	.venv-oldest/bin/python -P -m pytest -q tests/rawisp/isp tests/rawisp/checkpoint
+
 .PHONY: test-interpreted
 test-interpreted: install ## Run the kernels' tests uncompiled, and once with bounds checks
 	NUMBA_DISABLE_JIT=1 $(PY) -m pytest -q tests/kernels
@@ -61,6 +67,14 @@ bench: install ## Measure speed; writes benchmarks/results/*.json
 	$(BIN)/python -m benchmarks.train_speed
 	$(BIN)/python -m benchmarks.speed_table
 
+.PHONY: results
+results: install ## Train and measure for docs/results.md; COCO128=DIR DETECTOR=FastestDet.onnx; hours
+	$(BIN)/python -m sample_data.twins results_work/twins --train 400 --val 40 --test 80
+	$(BIN)/python -m benchmarks.results_streets results_work/twins results_work/streets
+	$(BIN)/python -m benchmarks.results_cameras results_work/twins results_work/cameras
+	$(BIN)/python -m benchmarks.results_coco $(COCO128) $(DETECTOR) results_work/coco
+	$(BIN)/python -m benchmarks.results_table
+
 .PHONY: sample-data
 sample-data: install ## Write sample_data/night again, byte for byte
 	$(BIN)/python -m sample_data.generate
@@ -83,5 +97,5 @@ golden: install ## Write the reference facts of the sample data again; read the 
 
 .PHONY: clean
 clean: ## Remove what was made here, the environment included
-	rm -rf $(VENV) $(OUT) .typecheck .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) .venv-oldest results_work $(OUT) .typecheck .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
 	find . -name '*.nb[ic]' -delete

@@ -36,7 +36,7 @@ from rawisp.train import TrainConfig, train
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 
-FIT = (480, 360)
+FIT = (400, 300)
 HELD_OUT, NIGHTS = 40, 3
 CAMERAS = ("DSC-RX100M7", "NIKON D750")
 BASELINES = ("demosaic", "rawpy-default", "classic")
@@ -45,6 +45,18 @@ ISPS: dict[str, dict[str, Any]] = {
     "staged": {"lr": 1e-2, "isp_config": classic_settings()},
     "genisp": {"lr": 2e-3},
     "staged-unet": {"lr": 1.5e-3},
+    # With the well-lit photographs as a second teacher, which synthesized nights have.
+    "staged-unet+day": {
+        "lr": 1.5e-3,
+        "isp_config": {"grey_world": False},
+        "day_response": 4.0,
+        "day_weight": 4.0,
+    },
+    "staged+day": {
+        "lr": 1e-2,
+        "isp_config": {**classic_settings(), "grey_world": False},
+        "day_response": 4.0,
+    },
 }
 
 
@@ -136,12 +148,13 @@ def main() -> None:
         for seed in range(given.seeds):
             out = given.runs / f"{name}-{seed}"
             config = TrainConfig(
-                isp=name,
+                isp=name.partition("+")[0],
                 detector="fastestdet:build",
                 detector_weights=str(given.detector),
                 fit=FIT,
                 epochs=given.epochs,
                 augment=GENTLE,
+                batch_size=4,
                 seed=seed,
                 device="cpu",
                 **ISPS[name],

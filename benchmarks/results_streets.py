@@ -1,7 +1,7 @@
 """What learning brings on rendered night streets: AP50 with the `tiny` detector, frozen.
 
     python -m sample_data.twins TWINS --train 400 --val 40 --test 80
-    python -m benchmarks.results_streets TWINS RUNS [--epochs 4] [--seeds 3] [--isps staged ...]
+    python -m benchmarks.results_streets TWINS RUNS [--epochs 4] [--seeds 3] [--train 200]
 
 Trains each ISP with each seed on TWINS/night/train, keeps the epoch that is best on val, and
 measures on test, once. Writes benchmarks/results/streets.json. What is there is not made again.
@@ -10,6 +10,8 @@ measures on test, once. Writes benchmarks/results/streets.json. What is there is
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +40,23 @@ ISPS: dict[str, dict[str, Any]] = {
     "adaptive-isp": {"lr": 3e-4, "isp_config": {"exposure_ev": 3.0}},
     "staged-unet": {"lr": 2e-3},
 }
+
+
+def part_of(night: Path, runs: Path, counts: dict[str, int]) -> Path:
+    """RUNS/night: links to the first so many streets of each split, and their annotations."""
+    for split, count in counts.items():
+        document = json.loads((night / f"{split}.json").read_text())
+        images = document["images"][:count]
+        kept = {image["id"] for image in images}
+        boxes = [a for a in document["annotations"] if a["image_id"] in kept]
+        (runs / "night" / split).mkdir(parents=True, exist_ok=True)
+        for image in images:
+            target = runs / "night" / image["file_name"]
+            if not target.exists():
+                os.link(night / image["file_name"], target)
+        text = json.dumps({**document, "images": images, "annotations": boxes})
+        (runs / "night" / f"{split}.json").write_text(text)
+    return runs / "night"
 
 
 def held_out(data: Path, split: str, cache: Path) -> Prepared:
@@ -75,12 +94,21 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=3)
+    for name, count in (("train", 200), ("val", 24), ("test", 80)):
+        parser.add_argument(f"--{name}", type=int, default=count, help="how many streets")
     parser.add_argument("--isps", nargs="*", default=list(ISPS))
+    parser.add_argument("--once", nargs="*", default=[], help="ISPs with the first seed only")
     parser.add_argument("--dry-run", action="store_true", help="write no result")
     given = parser.parse_args()
-    data, cache = given.twins / "night", given.runs / "cache"
+    counts = {"train": given.train, "val": given.val, "test": given.test}
+    data, cache = part_of(given.twins / "night", given.runs, counts), given.runs / "cache"
     test = held_out(data, "test", cache)
-    result: dict[str, Any] = {"epochs": given.epochs, "baselines": {}, "learned": {}}
+    result: dict[str, Any] = {
+        "epochs": given.epochs,
+        "streets": counts,
+        "baselines": {},
+        "learned": {},
+    }
     for name in BASELINES:
         isp = load_isp(name, device="cpu").run if name != "demosaic" else _identity
         result["baselines"][name] = measured(isp, test)
@@ -88,7 +116,7 @@ def main() -> None:
     best = max(row["ap50"] for row in result["baselines"].values())
     for name in given.isps:
         rows = []
-        for seed in range(given.seeds):
+        for seed in range(1 if name in given.once else given.seeds):
             path = learned(name, seed, given.epochs, data, given.runs, cache)
             rows.append(measured(load_isp(path, device="cpu").run, test))
             print(name, seed, rows[-1]["ap50"], flush=True)

@@ -112,6 +112,20 @@ def train(
             "[default: 0]",
         ),
     ] = None,
+    day_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="Of the difference from the well-lit photograph, for nights that `rawisp synth` "
+            "made. [default: 0]"
+        ),
+    ] = None,
+    day_response: Annotated[
+        float | None,
+        typer.Option(
+            help="Of the difference between the detector's responses to rendering and well-lit "
+            "photograph, likewise. [default: 0]"
+        ),
+    ] = None,
     input_color: Annotated[
         Literal["xyz", "camera", "xyz-uninverted"] | None,
         typer.Option(help="What the ISP is fed. [default: xyz]"),
@@ -169,6 +183,8 @@ def train(
         "lr": lr,
         "optimizer": optimizer,
         "color_weight": color_weight,
+        "day_weight": day_weight,
+        "day_response": day_response,
         "reinforce": reinforce,
         "runtime_penalty": runtime_penalty,
         "input_color": input_color,

@@ -60,6 +60,26 @@ class FastestDet(Guide):
             terms.append(image_loss(out[n], target.boxes / scale, target.labels))
         return {name: torch.stack([one[name] for one in terms]) for name in terms[0]}
 
+    def disagreement(self, images: Sequence[Tensor], by_day: Sequence[Tensor]) -> Tensor:
+        """Cross entropy of objectness and classes against what is seen by day, cell by cell.
+
+        Classes count as much as there is an object by day, boxes as smooth-L1 of the decoded
+        corners; with one number per image, the sum over cells divided by the objectness by day.
+        """
+        out = self._forward(images)
+        with torch.no_grad():
+            day = self._forward(by_day)
+        share = day[:, 0]  # (B, 22, 22)
+        low = 1e-4
+        p, q = out[:, 0].clamp(low, 1 - low), share.clamp(low, 1 - low)
+        objects = -(q * (p / q).log() + (1 - q) * ((1 - p) / (1 - q)).log())
+        classes = (day[:, 5:] * ((day[:, 5:] + low) / (out[:, 5:] + low)).log()).sum(dim=1)
+        corners = torch.stack([decoded(one) for one in out])
+        wanted = torch.stack([decoded(one) for one in day])
+        boxes = functional.smooth_l1_loss(corners, wanted, reduction="none", beta=0.02).sum(dim=1)
+        cells = objects + share * (classes + 4.0 * boxes)
+        return cells.sum(dim=(1, 2)) / share.sum(dim=(1, 2)).clamp(min=1.0)
+
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """Score = objectness^0.6 x class^0.4, one class per cell, NMS at IoU 0.45 per class."""
         out = self._forward(images)

@@ -72,7 +72,8 @@ def test_the_readmes_commands_run_as_written(desk: Path) -> None:
         for line in block.splitlines()
         if line.startswith("rawisp ")
     ]
-    assert [c.split()[1] for c in commands] == ["info", "pack", "enhance", "enhance"]
+    verbs = ["info", "pack", "enhance", "enhance", "train", "eval"]
+    assert [c.split()[1] for c in commands] == verbs
     for command in commands:
         answer = subprocess.run(
             [*RAWISP, *shlex.split(command)[1:]], capture_output=True, text=True

@@ -65,6 +65,11 @@ def augment(
     return Augmented(np.ascontiguousarray(image, dtype=np.float32), boxes, kept)
 
 
+def augmented_alike(picture: Planar, rng: np.random.Generator, settings: AugmentSettings) -> Planar:
+    """Another picture of the same scene, moved as `augment` moves the image with the same `rng`."""
+    return np.ascontiguousarray(_geometry(picture, rng, settings)[0], dtype=np.float32)
+
+
 def _geometry(
     image: Planar, rng: np.random.Generator, settings: AugmentSettings
 ) -> tuple[Planar, geometry.Affine]:

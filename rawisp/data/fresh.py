@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rawisp.color import InputColor
+from rawisp.data.augment import enlarged
 from rawisp.data.synth.bodies import body_named
 from rawisp.data.synth.photograph import read_photograph
 from rawisp.data.synth.render import night_mosaic
@@ -49,6 +50,15 @@ class FreshNight:
             threads=1,
         )
         width, height = self.size
+        return shrink(planar, height, width)
+
+    def by_day(self) -> npt.NDArray[np.float32]:
+        """The photograph at the packed image's size, float32 (3, height, width), sRGB in [0, 1]."""
+        rgb = read_photograph(self.photograph, scale=self.settings.scale)
+        planar = np.ascontiguousarray(np.moveaxis(rgb, -1, 0), dtype=np.float32) / np.float32(255)
+        width, height = self.size
+        if height > planar.shape[1] or width > planar.shape[2]:
+            return enlarged(planar, height, width)
         return shrink(planar, height, width)
 
 

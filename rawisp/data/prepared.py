@@ -5,14 +5,24 @@ Decoding, packing and scaling are `pack`'s; here is only where the boxes go.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from rawisp import geometry
+
+
+class Darkener(Protocol):
+    """A photograph that can be darkened anew; see `rawisp.data.fresh.FreshNight`."""
+
+    def __call__(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+        """Another night, linear float32 (3, H, W)."""
+
+    def by_day(self) -> npt.NDArray[np.float32]:
+        """The photograph, sRGB-encoded float32 (3, H, W) in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,7 @@ class PreparedImage:
     classes: npt.NDArray[np.int64]
     ignore: npt.NDArray[np.bool_]
     attributes: tuple[Mapping[str, Any], ...] = ()
-    darken: Callable[[np.random.Generator], npt.NDArray[np.float32]] | None = None
+    darken: Darkener | None = None
 
     def load(self) -> npt.NDArray[np.float32]:
         """The packed image, float32 (3, H, W), linear; 1.0 is the sensor's white."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rawisp.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Target:
@@ -52,6 +54,17 @@ class Guide(nn.Module):
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """Boxes in pixels of each image, best first, in evaluation mode."""
         raise NotImplementedError
+
+    def disagreement(self, images: Sequence[Tensor], by_day: Sequence[Tensor]) -> Tensor:
+        """How differently the detector responds to renderings and to well-lit pictures, (B,).
+
+        The second teacher of synthesized nights, which needs no boxes; pairs have equal sizes. No
+        gradient flows into `by_day`. Optional: UsageError for a detector that does not offer it.
+        """
+        raise UsageError(
+            f"{type(self).__name__} offers no disagreement(), which --day-response needs; use "
+            "--day-weight alone"
+        )
 
     def label_of(self, category: str) -> int | None:
         """The label of a category by its name, case and blanks aside; None when it has none."""

@@ -9,7 +9,9 @@ from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
 
+from rawisp.detect import transformers_models
 from rawisp.detect.base import Guide
+from rawisp.detect.transformers_zoo import PUBLISHED
 from rawisp.errors import CheckpointError, UsageError, display_path
 
 TINY = "tiny"
@@ -21,7 +23,7 @@ def guide_names() -> list[str]:
     """The built-in names that `create_guide` takes."""
     from rawisp.detect.torchvision_models import NAMES
 
-    return [TINY, *NAMES]
+    return [TINY, *NAMES, *PUBLISHED]
 
 
 def create_guide(
@@ -34,11 +36,12 @@ def create_guide(
 
     Parameters
     ----------
-    name : "tiny"; one of torchvision's names, such as "retinanet_resnet50_fpn_v2"; or
-        "module:factory", where `factory(weights, categories)` returns a `Guide`.
+    name : "tiny"; one of torchvision's names, such as "retinanet_resnet50_fpn_v2"; one of
+        transformers', such as "rtdetr_r18"; or "module:factory", where
+        `factory(weights, categories)` returns a `Guide`.
     weights : a file: safetensors that rawisp wrote, or a state dict (.pth, opened with
-        weights_only). None: COCO's for torchvision (downloaded once), the shipped ones for tiny.
-        "random": none.
+        weights_only); for transformers also a folder that `save_pretrained` wrote. None: COCO's,
+        downloaded once, and the shipped ones for tiny. "random": none.
     categories : names of the classes that the weights were trained on, by label from 1, where the
         file does not say.
 
@@ -64,6 +67,10 @@ def _built(name: str, pretrained: bool, categories: Sequence[str] | None) -> Gui
         from rawisp.detect.tiny import build_tiny
 
         return build_tiny(categories or ("person", "bicycle", "car"))
+    if name in PUBLISHED:
+        if pretrained:
+            return transformers_models.from_source(name, None, categories)
+        return transformers_models.build(name, categories)
     from rawisp.detect.torchvision_models import build
 
     listed = None if categories is None else (None, *categories)
@@ -72,11 +79,18 @@ def _built(name: str, pretrained: bool, categories: Sequence[str] | None) -> Gui
 
 def _from_file(name: str, path: str, categories: Sequence[str] | None) -> Guide:
     shown = display_path(path)
+    if name in PUBLISHED and os.path.isdir(path):
+        return transformers_models.from_source(name, path, categories)
     tensors, said = _read_weights(path, shown)
     if said is not None:
         if said["name"] != name:
             raise CheckpointError(f"{shown}: holds the weights of {said['name']}, not of {name}")
         categories = said["categories"]
+    if name in PUBLISHED:
+        if said is not None:  # with the guide's prefix before each key
+            tensors = {key.removeprefix("model."): value for key, value in tensors.items()}
+        configuration = None if said is None else said.get("configuration")
+        return transformers_models.from_tensors(name, tensors, shown, categories, configuration)
     guide = _built(name, False, categories)
     target = guide if said is not None else getattr(guide, "model", guide)
     try:
@@ -116,13 +130,19 @@ def _read_weights(path: str, shown: str) -> tuple[dict[str, Any], dict[str, Any]
 
 def save_guide(guide: Guide, name: str, path: str | os.PathLike[str]) -> None:
     """Writes a built-in guide with its categories, by atomic rename. Raises OSError."""
+    import torch
     from safetensors.torch import save
 
-    names = list(guide.categories[1:])
-    said = json.dumps({"name": name, "categories": names})
-    tensors = {key: value.detach().cpu().contiguous() for key, value in guide.state_dict().items()}
+    said: dict[str, Any] = {"name": name, "categories": list(guide.categories[1:])}
+    if name in PUBLISHED:
+        said["configuration"] = guide.configuration
+    # Copies: safetensors refuses tensors that share memory, as the heads of some detectors do.
+    tensors = {
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in guide.state_dict().items()
+    }
     temporary = f"{os.fspath(path)}.rawisp-tmp"
-    Path(temporary).write_bytes(save(tensors, metadata={_KEY: said}))
+    Path(temporary).write_bytes(save(tensors, metadata={_KEY: json.dumps(said)}))
     os.replace(temporary, path)
 
 

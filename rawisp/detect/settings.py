@@ -9,13 +9,15 @@ from typing import Any
 
 from rawisp.detect.base import Guide
 from rawisp.detect.registry import create_guide
+from rawisp.detect.transformers_models import TransformersGuide
 from rawisp.errors import UsageError
 
 
 @dataclass(frozen=True)
 class GuideSettings:
     """name, weights, classes: as for `create_guide`. size: (long, short) limits in pixels to which
-    torchvision's detectors scale their input, None for their own."""
+    torchvision's detectors scale their input, or the sides to which transformers' do; None for
+    their own."""
 
     name: str
     weights: str | os.PathLike[str] | None = None
@@ -25,12 +27,14 @@ class GuideSettings:
     def create(self) -> Guide:
         """The detector, in evaluation mode, on the CPU. UsageError, CheckpointError."""
         guide = create_guide(self.name, self.weights, categories=self.classes)
-        if self.size is not None:
+        if self.size is not None and isinstance(guide, TransformersGuide):
+            guide.work_at(self.size)
+        elif self.size is not None:
             transform = _scaling(guide)
             if transform is None:
                 raise UsageError(
-                    f"--detector-size is for torchvision's detectors that scale their input, not "
-                    f"{self.name}"
+                    "--detector-size is for torchvision's detectors that scale their input and "
+                    f"transformers', not {self.name}"
                 )
             transform.min_size, transform.max_size = (min(self.size),), max(self.size)
         return guide

@@ -119,6 +119,27 @@ class TorchvisionGuide(Guide):
                     stage.training = False
         return {**first, **second}
 
+    def disagreement(self, images: Sequence[Tensor], by_day: Sequence[Tensor]) -> Tensor:
+        """Mean over the backbone's levels of the squared difference, in units of the variance."""
+        values: dict[int, Tensor] = {}
+        for indices in by_size(images):
+            seen = self._features([images[n] for n in indices])
+            with torch.no_grad():
+                wanted = self._features([by_day[n] for n in indices])
+            each = [
+                (a - b).square().flatten(1).mean(dim=1) / b.flatten(1).var(dim=1).clamp(min=1e-6)
+                for a, b in zip(seen, wanted, strict=True)
+            ]
+            for n, value in zip(indices, torch.stack(each).mean(dim=0), strict=True):
+                values[n] = value
+        return torch.stack([values[n] for n in range(len(images))])
+
+    def _features(self, images: list[Tensor]) -> list[Tensor]:
+        """The backbone's levels, each (B, C, h, w)."""
+        batch, _ = self.model.transform(images, None)
+        features = self.model.backbone(batch.tensors)
+        return [features] if isinstance(features, Tensor) else list(features.values())
+
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """What the model returns in evaluation mode."""
         self.model.eval()

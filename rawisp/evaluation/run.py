@@ -42,8 +42,9 @@ def evaluate_rendering(
 ) -> Evaluation:
     """Renders and detects image by image.
 
-    render: float32 (1, 3, H, W) linear to (1, 3, H, W) in [0, 1], on `device`. Classes that the
-    detector does not know count as not found; its labels that the data do not have are left out.
+    render: float32 (1, 3, H, W) linear to (1, 3, H, W) in [0, 1], on `device`. `categories`
+    are classes that the detector knows, each another label (`scope.scope_of` sees to that); its
+    labels that the data do not have are left out.
     """
     truths, found = [], []
     render_s = detect_s = 0.0

@@ -27,7 +27,7 @@ from rawisp.isp.fixed import ClassicConfig
 from rawisp.isp.staged import StagedConfig, StagedIsp
 
 # Channels at half, quarter and eighth resolution.
-WIDTHS = (24, 40, 64)
+WIDTHS = (16, 32, 48)
 # 3x3 convolutions on the longest way: five at half resolution (10 pixels), four at a quarter (16),
 # three at an eighth (24), the halvings between, and the blurs, from the edge of a cell: up
 # to 59, in steps of 8.

@@ -43,7 +43,9 @@ class TrainConfig:
     ten; final_lr: share of it that an exponential ends at; cosine: fall to zero along half a cosine
     instead; warm_up_steps: linear rise.
     optimizer: "adam", "adamw" or "sgd". clip_norm: of the gradients, 0 for none.
-    color_weight: of the grey-world term on the enhanced image. box_loss: "own" or "smooth_l1".
+    color_weight: of the grey-world term on the enhanced image. day_weight: of the mean absolute
+    difference from the well-lit photograph, for nights that `synth` made of one; day_response: of
+    the difference between the detector's responses to both. box_loss: "own" or "smooth_l1".
     phase2_epochs: after `epochs`, detector and ISP together, at lr / 10 and phase2_detector_lr.
     amp: bfloat16 autocast for the detector (float16 with scaling on older GPUs is not offered).
     augment: see `AugmentSettings`. val: share of the images held out, seeded, where the data have
@@ -79,6 +81,8 @@ class TrainConfig:
     weight_decay: float = 0.0
     clip_norm: float = 1.0
     color_weight: float = 0.0
+    day_weight: float = 0.0
+    day_response: float = 0.0
     box_loss: str = "own"
     phase2_epochs: int = 0
     phase2_detector_lr: float = 1e-4
@@ -104,7 +108,15 @@ class TrainConfig:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise UsageError(f"--{_option(name)} {getattr(self, name)} must be above 0")
-        counts = ("epochs", "phase2_epochs", "warm_up_steps", "clip_norm", "color_weight")
+        counts = (
+            "epochs",
+            "phase2_epochs",
+            "warm_up_steps",
+            "clip_norm",
+            "color_weight",
+            "day_weight",
+            "day_response",
+        )
         for name in (*counts, "runtime_penalty", "entropy_weight"):
             if getattr(self, name) < 0:
                 raise UsageError(f"--{_option(name)} {getattr(self, name)} is negative")

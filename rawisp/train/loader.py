@@ -9,27 +9,33 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from rawisp.data.augment import AugmentSettings, augment
+from rawisp.data.augment import AugmentSettings, augment, augmented_alike
 from rawisp.data.prepared import PreparedImage
 from rawisp.detect.base import Target
 from rawisp.detect.categories import CategoryMap
 
+Sampled = tuple[torch.Tensor, Target, str]
 # Batches that are loaded ahead.
 _AHEAD = 2
 
 
 @dataclass(frozen=True)
 class Batch:
-    """images: float32 (3, H, W), linear, sizes may differ. names: the RAW files, for messages."""
+    """images: float32 (3, H, W), linear, sizes may differ. names: the RAW files, for messages.
+
+    by_day: the same scenes as the well-lit photographs that the nights were made from, where they
+    are wanted and there are any.
+    """
 
     images: list[torch.Tensor]
     targets: list[Target]
     names: list[str]
+    by_day: list[torch.Tensor | None] = field(default_factory=list, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class Loader:
     workers: int = 2
     rank: int = 0
     world: int = 1
+    by_day: bool = False
 
     @property
     def steps(self) -> int:
@@ -55,11 +62,11 @@ class Loader:
         """The batches of an epoch from `first_step` on."""
         order = np.random.default_rng([self.seed, number]).permutation(len(self.images))
         with ThreadPoolExecutor(self.workers) as pool:
-            waiting: deque[list[Future[tuple[torch.Tensor, Target, str]]]] = deque()
+            waiting: deque[list[Future[tuple[Sampled, torch.Tensor | None]]]] = deque()
             for step in range(first_step, self.steps):
                 chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
                 mine = chosen[self.rank :: self.world]
-                waiting.append([pool.submit(self.sample, number, int(n)) for n in mine])
+                waiting.append([pool.submit(self._both, number, int(n)) for n in mine])
                 if len(waiting) > _AHEAD:
                     yield _together(waiting.popleft())
             while waiting:
@@ -76,11 +83,20 @@ class Loader:
         order = np.random.default_rng([self.seed, turn]).permutation(len(self.images))
         return turn, int(order[place])
 
-    def sample(self, epoch: int, index: int) -> tuple[torch.Tensor, Target, str]:
+    def _both(self, epoch: int, index: int) -> tuple[Sampled, torch.Tensor | None]:
+        darken = self.images[index].darken
+        picture = None
+        if self.by_day and darken is not None:
+            rng = np.random.default_rng([self.seed, epoch, index])
+            picture = torch.from_numpy(augmented_alike(darken.by_day(), rng, self.augment))
+        return self.sample(epoch, index), picture
+
+    def sample(self, epoch: int, index: int) -> Sampled:
         """(image, target, RAW file's name) of one photograph as varied in that epoch."""
         image = self.images[index]
         rng = np.random.default_rng([self.seed, epoch, index])
-        linear = image.load_night(rng)
+        # A stream of its own for the night, so that the variation does not depend on it.
+        linear = image.load_night(np.random.default_rng([self.seed, epoch, index, 1]))
         usable = ~image.ignore & (self.categories.labels[image.classes] >= 0)
         boxes, classes = image.boxes[usable], image.classes[usable]
         varied = augment(linear, boxes, rng, self.augment, self.input_color)
@@ -89,6 +105,12 @@ class Loader:
         return torch.from_numpy(varied.image), target, image.source
 
 
-def _together(futures: list[Future[tuple[torch.Tensor, Target, str]]]) -> Batch:
-    samples = [future.result() for future in futures]
-    return Batch([s[0] for s in samples], [s[1] for s in samples], [s[2] for s in samples])
+def _together(futures: list[Future[tuple[Sampled, torch.Tensor | None]]]) -> Batch:
+    loaded = [future.result() for future in futures]
+    samples = [sample for sample, _ in loaded]
+    return Batch(
+        [s[0] for s in samples],
+        [s[1] for s in samples],
+        [s[2] for s in samples],
+        by_day=[picture for _, picture in loaded],
+    )

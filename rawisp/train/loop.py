@@ -19,7 +19,9 @@ from rawisp.detect import Guide, freeze, save_guide, thaw, weights_hash
 from rawisp.detect.categories import CategoryMap
 from rawisp.detect.registry import guide_names
 from rawisp.errors import CheckpointError, TrainingError, display_path
+from rawisp.evaluation.events import Voice, ignore_evaluation
 from rawisp.evaluation.run import evaluate_rendering
+from rawisp.evaluation.scope import scope_of
 from rawisp.isp.adaptive.adaptive_isp import AdaptiveIsp
 from rawisp.isp.base import Isp
 from rawisp.train import state
@@ -57,7 +59,10 @@ class Trainer:
     ) -> None:
         torch.manual_seed(config.seed)
         self.config, self.folder, self.team, self.on_event = config, folder, team, on_event
-        self.held_out, self.categories, self.about = held_out, categories, about
+        self.about = about
+        # As `eval` counts: classes that the detector does not know are left out, not scored zero.
+        scope = scope_of({"": list(held_out)}, categories, Voice(ignore_evaluation))
+        self.held_out, self.judged = scope.images[""], scope.categories
         self.isp: Isp = starting_isp(config).to(team.device)
         self.guide = guide.to(team.device)
         freeze(self.guide)
@@ -72,6 +77,7 @@ class Trainer:
             config.workers,
             team.rank,
             team.world,
+            by_day=config.day_weight > 0.0 or config.day_response > 0.0,
         )
         self.position = state.Position()
         self.phase = 1
@@ -268,13 +274,15 @@ class Trainer:
     def _judge(self, record: dict[str, Any]) -> None:
         """Validation, previews, learned parameters, and the checkpoint if this is the best."""
         self.isp.eval()
-        value = -float(record["loss"])
+        # Losses of fresh nights cannot be compared: one epoch's may be darker than another's.
+        fresh = any(image.darken is not None for image in self.loader.images)
+        value = float(record["epoch"]) if fresh else -float(record["loss"])
         if self.held_out:
             evaluation = evaluate_rendering(
                 self.isp,
                 self.guide,
                 self.held_out,
-                self.categories,
+                self.judged,
                 self.team.device,
                 lambda n: self.on_event(
                     TrainEvent("validating", values={"done": n, "of": len(self.held_out)})
@@ -297,7 +305,9 @@ class Trainer:
         """All parameters when they are few, else each tensor's norm."""
         count = sum(p.numel() for p in self.isp.parameters())
         return {
-            name: p.detach().flatten().tolist() if count <= _FEW_PARAMETERS else float(p.norm())
+            name: p.detach().flatten().tolist()
+            if count <= _FEW_PARAMETERS
+            else float(p.detach().norm())
             for name, p in self.isp.named_parameters()
         }
 

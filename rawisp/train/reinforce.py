@@ -20,6 +20,9 @@ from rawisp.train.loader import Loader
 from rawisp.train.rewards import costs_ms
 from rawisp.train.strategy import FACT
 
+# Above, choices settle on whatever was good first, before parameters have been learned.
+_HIGH_LR = 2e-4
+
 
 class ReinforceStrategy:
     """The agent learns by trying: its reward is how far the frozen detector's loss falls.
@@ -43,6 +46,9 @@ class ReinforceStrategy:
         self.on_event = on_event
         self.trained: list[nn.Module] = [isp]
         self._noted: set[str] = set()
+        if config.lr > _HIGH_LR:
+            text = f"--lr {config.lr:g} is much for adaptive-isp, whose paper takes 3e-5"
+            on_event(TrainEvent("note", text))
 
     def rewrap(self) -> None:
         """The detector never learns along, so nothing changes."""

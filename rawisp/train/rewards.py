@@ -99,7 +99,7 @@ def above_others(returns: Tensor) -> Tensor:
 def rollout_loss(
     before: Tensor, after: Tensor, penalties: Tensor, log_probability: Tensor
 ) -> Tensor:
-    """What `terminal` minimises, of whole rollouts.
+    """(B,), what `terminal` minimises, of whole rollouts.
 
     before, after: the detector's loss of the input and of the result. penalties, log_probability:
     (T, B), zeros where a picture had stopped. The choices are moved by REINFORCE with the input's

@@ -32,8 +32,9 @@ Path = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """checkpoint: RUN/isp.safetensors, of the best epoch. best: its validation AP50, or the
-    negative training loss where nothing was held out. epochs: how many were run in all."""
+    """checkpoint: RUN/isp.safetensors, of the best epoch. best: its validation AP50; where
+    nothing was held out the negative training loss, or the epoch's number with fresh nights, whose
+    losses cannot be compared. epochs: how many were run in all."""
 
     checkpoint: str
     best: float

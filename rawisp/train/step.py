@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -12,21 +14,36 @@ from rawisp.isp.base import Isp
 class Step(nn.Module):
     """ISP, detector and loss terms as one module, so that data-parallel training can wrap it.
 
-    color_weight: of the grey-world term (GenISP, equation 4). amp: bfloat16 for the detector; the
-    ISP computes in float32, where dark values need it.
+    color_weight: of the grey-world term (GenISP, equation 4). day_weight: of the mean absolute
+    difference from the well-lit photograph, where a night was made from one; day_response: of the
+    difference between the detector's responses to both. amp: bfloat16 for the
+    detector; the ISP computes in float32, where dark values need it.
     """
 
     def __init__(
-        self, isp: Isp, guide: Guide, color_weight: float = 0.0, amp: bool = False
+        self,
+        isp: Isp,
+        guide: Guide,
+        color_weight: float = 0.0,
+        amp: bool = False,
+        day_weight: float = 0.0,
+        day_response: float = 0.0,
     ) -> None:
         super().__init__()
         self.isp = isp
         self.guide = guide
         self.color_weight = color_weight
         self.amp = amp
+        self.day_weight = day_weight
+        self.day_response = day_response
 
-    def forward(self, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
-        """Loss terms by name, each (B,); weights are applied already."""
+    def forward(
+        self, images: list[Tensor], targets: list[Target], by_day: Sequence[Tensor | None] = ()
+    ) -> dict[str, Tensor]:
+        """Loss terms by name, each (B,); weights are applied already.
+
+        by_day: the well-lit photographs of the scenes, as far as there are any.
+        """
         rendered = render(self.isp, images)
         device = images[0].device.type if images else "cpu"
         with torch.autocast(device, torch.bfloat16, enabled=self.amp):
@@ -34,7 +51,26 @@ class Step(nn.Module):
         terms = {name: value.float() for name, value in terms.items()}
         if self.color_weight > 0.0:
             terms["color"] = self.color_weight * torch.stack([grey_world(y) for y in rendered])
+        if self.day_weight > 0.0:
+            pairs = zip(rendered, by_day, strict=True)
+            terms["day"] = self.day_weight * torch.stack(
+                [y.mean() * 0.0 if day is None else (y - day).abs().mean() for y, day in pairs]
+            )
+        if self.day_response > 0.0:
+            terms["response"] = self.day_response * self._response(rendered, by_day)
         return terms
+
+    def _response(self, rendered: list[Tensor], by_day: Sequence[Tensor | None]) -> Tensor:
+        """The detector's disagreement, (B,); 0 for real nights."""
+        zero = rendered[0].sum() * 0.0
+        values = [zero] * len(rendered)
+        at = [n for n, day in enumerate(by_day) if day is not None]
+        if at:
+            days = [day for day in by_day if day is not None]
+            found = self.guide.disagreement([rendered[n] for n in at], days)
+            for n, value in zip(at, found, strict=True):
+                values[n] = value
+        return torch.stack(values)
 
 
 def render(isp: Isp, images: list[Tensor]) -> list[Tensor]:

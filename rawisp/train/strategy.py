@@ -85,7 +85,9 @@ class SupervisedStrategy:
 
     def rewrap(self) -> None:
         """Data-parallel training looks up once which parameters want gradients."""
-        step = Step(self.isp, self.guide, self.config.color_weight, self.config.amp)
+        config = self.config
+        weights = (config.day_weight, config.day_response)
+        step = Step(self.isp, self.guide, config.color_weight, config.amp, *weights)
         self.step = self.team.wrap(step)
 
     def batches(self, epoch: int, first_step: int) -> Iterator[Batch]:
@@ -100,11 +102,12 @@ class SupervisedStrategy:
         """Nothing."""
 
     def loss(self, batch: Batch, epoch: int, step: int) -> StepLoss:
-        """The detector's loss terms and the grey-world term."""
+        """The detector's loss terms, the grey-world term and that of the well-lit photographs."""
         if not batch.images:
             return StepLoss(no_loss(self.isp), {}, 0)
         images, targets = on_device(batch, self.team.device)
-        terms: dict[str, Tensor] = self.step(images, targets)
+        by_day = [None if p is None else p.to(self.team.device) for p in batch.by_day]
+        terms: dict[str, Tensor] = self.step(images, targets, by_day)
         each = torch.stack(list(terms.values())).sum(dim=0)
         finite = torch.isfinite(each)
         if not bool(finite.all()):

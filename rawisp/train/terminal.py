@@ -17,6 +17,7 @@ from rawisp.train.reinforce import ReinforceStrategy, detector_losses, facts, lo
 from rawisp.train.rewards import rollout_loss, step_penalty, step_reward
 from rawisp.train.rollout import (
     STOP,
+    Decision,
     apply_choices,
     batch_norms,
     decide,
@@ -94,8 +95,11 @@ class Rollout(nn.Module):
     def play(
         self, start: list[Tensor], names: list[str], uniforms: Tensor, entropy_weight: float
     ) -> Trail:
-        """Sampled rollouts from start pictures, with a graph for what is learned."""
-        isp, pictures = self.isp, list(start)
+        """Sampled rollouts from start pictures, with a graph for what is learned.
+
+        uniforms: (B, T). Only those that have not stopped act, and only they are seen.
+        """
+        isp, pictures, count = self.isp, list(start), len(start)
         state = isp.start_state(uniforms)
         good = finite_rows(pictures)
         running = good.clone()
@@ -105,37 +109,34 @@ class Rollout(nn.Module):
             rows = torch.nonzero(running).squeeze(1)
             if rows.numel() == 0:
                 break
-            here, at = [pictures[n] for n in rows.tolist()], state[rows]
-            seen.append((thumbnails(here).detach(), at))
-            who = [names[n] for n in rows.tolist()]
+            here, who = ([some[n] for n in rows.tolist()] for some in (pictures, names))
+            seen.append((thumbnails(here).detach(), state[rows]))
             decision = decide(isp, *seen[-1], uniforms[rows, t], self.explore, self._noter(who))
             made = apply_choices(isp, here, decision.choice, decision.raw)
             fine = finite_rows(made)
-            for n, picture in zip(rows[fine].tolist(), _chosen(made, fine), strict=True):
-                pictures[n] = picture
-            penalty = step_penalty(
-                decision.choice,
-                at[:, 3:13],
-                decision.entropy_gap,
-                entropy_weight=entropy_weight,
-                runtime_penalty=self.runtime_penalty,
-            )
-            columns.append(
-                (
-                    _placed(0.0, rows, decision.log_probability, len(start)),
-                    _placed(0.0, rows, penalty, len(start)),
-                    _placed(-1, rows, decision.choice, len(start)),
-                )
-            )
-            state = state.index_copy(0, rows, isp.next_state(at, decision.choice))
+            for n, picture, yes in zip(rows.tolist(), made, fine.tolist(), strict=True):
+                pictures[n] = picture if yes else pictures[n]
+            penalty = self._penalty(decision, state[rows], entropy_weight)
+            log_probability = _placed(0.0, rows, decision.log_probability, count)
+            choice = _placed(-1, rows, decision.choice, count)
+            columns.append((log_probability, _placed(0.0, rows, penalty, count), choice))
+            state = state.index_copy(0, rows, isp.next_state(state[rows], decision.choice))
             good = good.index_copy(0, rows, fine)
             running = running.index_copy(0, rows, fine & (decision.choice != STOP))
         self.note(names, ~good, "picture")
         if not columns:
             raise NotFiniteError(names)
         self.seen = torch.cat([s[0] for s in seen]), torch.cat([s[1] for s in seen])
-        log_probability, penalties, choices = (torch.stack(c) for c in zip(*columns, strict=True))
-        return Trail(pictures, good, log_probability, penalties, choices)
+        return Trail(pictures, good, *(torch.stack(c) for c in zip(*columns, strict=True)))
+
+    def _penalty(self, decision: Decision, state: Tensor, entropy_weight: float) -> Tensor:
+        return step_penalty(
+            decision.choice,
+            state[:, 3:13],
+            decision.entropy_gap,
+            entropy_weight=entropy_weight,
+            runtime_penalty=self.runtime_penalty,
+        )
 
     def _noter(self, names: list[str]) -> Callable[[Tensor], None]:
         return lambda bad: self.note(names, bad, "gradient")
@@ -210,10 +211,6 @@ class TerminalStrategy(ReinforceStrategy):
         for norm in batch_norms(self.isp.policy):
             assert norm.num_batches_tracked is not None
             norm.num_batches_tracked.clamp_(min=1)  # also where there were no images
-
-
-def _chosen(pictures: Sequence[Tensor], which: Tensor) -> list[Tensor]:
-    return [picture for picture, yes in zip(pictures, which.tolist(), strict=True) if yes]
 
 
 def _placed(empty: float, rows: Tensor, values: Tensor, count: int) -> Tensor:

@@ -41,3 +41,18 @@ def test_without_its_photograph_there_is_none(tmp_path: Path) -> None:
     gone = {"source": str(tmp_path / "gone.png"), "source_bytes": 5}
     entry = {**gone, "settings": {}, "camera": "dng"}
     assert fresh_night(entry, "xyz", (8, 8)) is None
+
+
+def test_by_day_it_is_the_photograph_at_the_packed_size(tmp_path: Path) -> None:
+    photographs, nights = tmp_path / "photographs", tmp_path / "nights"
+    photographs.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+    Image.fromarray(pixels).save(photographs / "a.png")
+    synth_folder([photographs], nights, SynthSettings())
+    (entry,) = read_manifest(str(nights / FILE_NAME)).values()
+    same = fresh_night(entry, "xyz", (80, 60))
+    half = fresh_night(entry, "xyz", (40, 30))
+    assert same is not None and half is not None
+    np.testing.assert_allclose(same.by_day(), np.moveaxis(pixels, -1, 0) / 255, atol=1e-6)
+    assert half.by_day().shape == (3, 30, 40)
+    assert float(half.by_day().mean()) == pytest.approx(pixels.mean() / 255, abs=5e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +69,33 @@ def test_only_boxes_that_the_detector_knows_are_targets(images: list[PreparedIma
         for target in batch.targets:
             assert set(target.labels.tolist()) <= {3}
             assert len(target.boxes) == len(target.labels) <= 1
+
+
+class Planted:
+    """A photograph with a bright left half; its night is a tenth of it."""
+
+    def by_day(self) -> np.ndarray:
+        picture = np.zeros((3, 20, 30), np.float32)
+        picture[:, :, :15] = 1.0
+        return picture
+
+    def __call__(self, rng: np.random.Generator) -> np.ndarray:
+        return self.by_day() / 10
+
+
+def test_the_photograph_by_day_moves_as_its_night_does(images: list[PreparedImage]) -> None:
+    nights = [replace(image, darken=Planted()) for image in images]
+    loader = Loader(nights, MAP, AugmentSettings(exposure_stops=0, illuminant=0), 3, 1, by_day=True)
+    flipped = set()
+    for epoch in range(3):
+        for batch in loader.epoch(epoch):
+            for night, day in zip(batch.images, batch.by_day, strict=True):
+                assert day is not None
+                torch.testing.assert_close(night * 10, day, atol=1e-5, rtol=0)
+                flipped.add(bool(day[0, 10, 0] < day[0, 10, -1]))
+    assert flipped == {True, False}
+
+
+def test_real_nights_have_no_photograph_by_day(images: list[PreparedImage]) -> None:
+    loader = Loader(images, MAP, AugmentSettings(), 3, 1, by_day=True)
+    assert all(day is None for batch in loader.epoch(0) for day in batch.by_day)

@@ -1,0 +1,61 @@
+"""The terms that are minimised, by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from rawisp.detect import Detections, Guide, Target
+from rawisp.isp.registry import create_isp
+from rawisp.train.step import Step, grey_world, render
+
+NOTHING = Target(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+
+
+class Mean(Guide):
+    """Its loss is the mean of the picture."""
+
+    categories = ("x",)
+
+    def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
+        return {"mean": torch.stack([image.mean() for image in images])}
+
+    def detect(self, images: Sequence[Tensor]) -> list[Detections]:
+        raise NotImplementedError
+
+
+def test_the_grey_world_term_is_the_papers_equation() -> None:
+    image = torch.tensor([0.5, 0.2, 0.1]).view(3, 1, 1).expand(3, 4, 5)
+    assert float(grey_world(image)) == pytest.approx(0.3 + 0.4 + 0.1)
+
+
+def test_all_terms_are_per_image_and_weighted() -> None:
+    isp = create_isp("staged", gamma=1.0, input_color="camera").eval()
+    images = [torch.full((3, 8, 8), 0.2), torch.full((3, 6, 9), 0.4)]
+    days = [torch.full((3, 8, 8), 0.5), None]
+    terms = Step(isp, Mean(), color_weight=2.0, day_weight=10.0)(images, [NOTHING] * 2, days)
+    assert terms["mean"].tolist() == pytest.approx([0.2, 0.4], abs=1e-5)
+    assert terms["color"].tolist() == pytest.approx([0.0, 0.0], abs=1e-5)
+    assert terms["day"].tolist() == pytest.approx([3.0, 0.0], abs=1e-4)
+
+
+def test_rendering_groups_by_size_and_keeps_the_order() -> None:
+    isp = create_isp("demosaic")
+    images = [torch.full((3, h, w), v) for h, w, v in ((4, 5, 0.1), (5, 4, 0.2), (4, 5, 0.3))]
+    for image, y in zip(images, render(isp, images), strict=True):
+        assert torch.equal(image, y)
+
+
+def test_what_is_cut_can_come_back() -> None:
+    isp = create_isp("demosaic").train()
+    x = torch.tensor([-0.5, 0.5, 1.5]).view(3, 1, 1).repeat(1, 2, 2).requires_grad_(True)
+    (y,) = render(isp, [x])
+    assert y[:, 0, 0].tolist() == [0.0, 0.5, 1.0]
+    (towards_grey,) = torch.autograd.grad(((y - 0.5) ** 2).sum(), x)
+    assert float(towards_grey[0, 0, 0]) < 0 < float(towards_grey[2, 0, 0])
+    (y,) = render(isp, [x])
+    (outwards,) = torch.autograd.grad((-((y - 0.5) ** 2)).sum(), x)
+    assert float(outwards[0].abs().max()) == float(outwards[2].abs().max()) == 0.0
