@@ -24,7 +24,9 @@ def streets(result: dict[str, Any]) -> str:
     for name, row in result["learned"].items():
         values = [100 * seed["ap50"] for seed in row["seeds"]]
         mean_ap = sum(100 * seed["ap"] for seed in row["seeds"]) / len(row["seeds"])
-        shown = f"{sum(values) / len(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+        shown = f"{sum(values) / len(values):.1f}"
+        if len(values) > 1:
+            shown += f" ({min(values):.1f} to {max(values):.1f})"
         gain = sum(values) / len(values) / (100 * best) - 1
         lines.append(f"| `{name}`, learned | {shown} | {mean_ap:.1f} | {100 * gain:+.0f} % |")
     return "\n".join(lines)
@@ -67,7 +69,7 @@ def circumstances(result: dict[str, Any]) -> str:
     """Where a table comes from, in one line."""
     machine = result["machine"]
     versions = ", ".join(f"{n} {v}" for n, v in result["versions"].items() if n in ("torch",))
-    command = re.sub(r"(?<= )/\S*/", "", result["command"])
+    command = re.sub(r" +", " ", re.sub(r"(?<= )/\S*/", "", result["command"]))
     where = f"{machine['cores']} cores of {machine['processor']}, {versions}"
     return f"*`{command}`, {result['epochs']} epochs; {where}, commit {result['commit']}.*"
 

@@ -27,8 +27,8 @@ def evaluate(
         str,
         typer.Option(
             metavar="NAME|MODULE:FACTORY",
-            help="tiny, one of torchvision's detectors, or your own; it need not be the guide of "
-            "the training.",
+            help="tiny, one of torchvision's or transformers', or your own; it need not be the "
+            "guide of the training.",
         ),
     ] = "retinanet_resnet50_fpn",
     detector_weights: Annotated[

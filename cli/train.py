@@ -61,7 +61,7 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME|MODULE:FACTORY",
-            help="The guide: tiny, one of torchvision's detectors, or your own. "
+            help="The guide: tiny, one of torchvision's or transformers' detectors, or your own. "
             "[default: retinanet_resnet50_fpn]",
         ),
     ] = None,

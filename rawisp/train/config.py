@@ -21,10 +21,11 @@ ENVIRONMENT_PREFIX = "RAWISP_TRAIN_"
 # Gradients clipped to AdaptiveISP's published 1e-5 are below the epsilon of Adam.
 _LEAST_CLIP_NORM = 1e-3
 # What learning by reinforcement does not take, and why.
-_OPTIONS = {"phase2_epochs": "phase2", "color_weight": "color-weight", "amp": "amp"}
 _WHY_NOT = {
     "phase2_epochs": "its reward is a frozen detector's loss",
     "color_weight": "its reward is the detector's loss alone",
+    "day_weight": "its reward is the detector's loss alone",
+    "day_response": "its reward is the detector's loss alone",
     "amp": "its rewards are differences finer than bfloat16",
 }
 
@@ -36,8 +37,7 @@ class TrainConfig:
     isp, isp_config: as for `create_isp`. start: a safetensors checkpoint to go on from. recipe: the
     preset that was asked for. input_color: what the ISP is fed. fit: limits of the (long, short)
     side of the packed images. detector, detector_weights, detector_classes: as for `create_guide`.
-    detector_size: (long, short) to which torchvision's detectors scale their input, None for their
-    own.
+    detector_size: (long, short) to which detectors scale their input, None for their own.
     epochs, batch_size, accumulate: an optimiser step every `accumulate` batches; together
     batch_size x accumulate images. lr: of the ISP; milestones: epochs after which it is divided by
     ten; final_lr: share of it that an exponential ends at; cosine: fall to zero along half a cosine
@@ -145,9 +145,10 @@ class TrainConfig:
             return
         if self.replay < self.batch_size:
             raise UsageError(f"replay {self.replay} is less than a batch of {self.batch_size}")
-        for name in ("phase2_epochs", "color_weight", "amp"):
+        for name, why in _WHY_NOT.items():
             if getattr(self, name):
-                raise UsageError(f"--{_OPTIONS[name]} is not for adaptive-isp: {_WHY_NOT[name]}")
+                option = _option(name.removesuffix("_epochs"))
+                raise UsageError(f"--{option} is not for adaptive-isp: {why}")
         released = self.reinforce == "greedy" and self.isp_config.get("parity") is True
         if 0.0 < self.clip_norm < _LEAST_CLIP_NORM and not released:
             raise UsageError(

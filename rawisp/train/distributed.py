@@ -46,6 +46,14 @@ class Team:
         torch.distributed.all_reduce(tensor)
         return [float(v) for v in tensor]
 
+    def gathered(self, part: list[torch.Tensor]) -> list[list[torch.Tensor]]:
+        """Every process's list of tensors, in order of rank, on the CPU where there are several."""
+        if self.world == 1:
+            return [part]
+        found: list[list[torch.Tensor]] = [[] for _ in range(self.world)]
+        torch.distributed.all_gather_object(found, [tensor.cpu() for tensor in part])
+        return found
+
 
 @contextmanager
 def team(device: torch.device) -> Iterator[Team]:

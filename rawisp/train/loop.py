@@ -126,8 +126,9 @@ class Trainer:
 
     def _strategy(self) -> Strategy:
         common = (self.config, self.isp, self.guide, self.loader, self.team)
-        if not isinstance(self.isp, AdaptiveIsp):
+        if not self.config.reinforces:
             return SupervisedStrategy(*common)
+        assert isinstance(self.isp, AdaptiveIsp)
         kind = TerminalStrategy if self.config.reinforce == "terminal" else PoolStrategy
         return kind(*common, self.on_event)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rawisp.detect.base import Target
 from rawisp.errors import UsageError
-from rawisp.train.loader import Batch
+from rawisp.train.loader import Batch, Sampled
 from rawisp.train.reinforce import ReinforceStrategy, facts, losses_after
 from rawisp.train.replay import Pool, Record, replayed
 from rawisp.train.rewards import (
@@ -91,7 +91,7 @@ class PoolStrategy(ReinforceStrategy):
 
     def batches(self, epoch: int, first_step: int) -> Iterator[Batch]:
         """What the pool has in front; the photographs of the next batch are loaded meanwhile."""
-        loading: dict[int, Future[tuple[Tensor, Target, str]]] = {}
+        loading: dict[int, Future[Sampled]] = {}
         with ThreadPoolExecutor(self.loader.workers) as threads:
             for step in range(first_step, self.loader.steps):
                 for record in self.pool.front(2 * self.config.batch_size):

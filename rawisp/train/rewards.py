@@ -84,30 +84,28 @@ def returns_to_go(gain: Tensor, penalties: Tensor) -> Tensor:
     return gain.unsqueeze(0) - penalties.flip(0).cumsum(0).flip(0)
 
 
-def above_others(returns: Tensor) -> Tensor:
+def above_others(returns: Tensor, total: Tensor, count: int) -> Tensor:
     """(T, B): each picture's returns less the mean of the other pictures', where there are others.
 
-    A baseline that the picture's own choices cannot move, so nothing is favoured by it; without,
-    nearly all returns are positive and whatever was chosen first is reinforced.
+    total: (T,), the sum over the `count` pictures of the whole batch, these among them. A baseline
+    that the picture's own choices cannot move, so nothing is favoured by it; without it nearly all
+    returns are positive, and whatever was chosen first is reinforced.
     """
-    count = returns.shape[1]
     if count < 2:
         return returns
-    return returns - (returns.sum(dim=1, keepdim=True) - returns) / (count - 1)
+    return returns - (total.unsqueeze(1) - returns) / (count - 1)
 
 
 def rollout_loss(
-    before: Tensor, after: Tensor, penalties: Tensor, log_probability: Tensor
+    gain: Tensor, penalties: Tensor, log_probability: Tensor, advantages: Tensor
 ) -> Tensor:
     """(B,), what `terminal` minimises, of whole rollouts.
 
-    before, after: the detector's loss of the input and of the result. penalties, log_probability:
-    (T, B), zeros where a picture had stopped. The choices are moved by REINFORCE with the input's
-    loss as baseline, the operators' parameters by the gradient of `after`.
+    gain: 100 (loss of the input - loss of the result). penalties, log_probability, advantages:
+    (T, B); the first two are zero where a picture had stopped. The choices are moved by REINFORCE,
+    the operators' parameters by the gradient of `gain`.
     """
-    gain = REWARD_SCALE * (before - after)
-    returns = above_others(returns_to_go(gain, penalties)).detach()
-    return penalties.sum(dim=0) - gain - (log_probability * returns).sum(dim=0)
+    return penalties.sum(dim=0) - gain - (log_probability * advantages.detach()).sum(dim=0)
 
 
 def actor_loss(target: Tensor, value: Tensor, log_probability: Tensor) -> Tensor:

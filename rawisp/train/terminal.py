@@ -12,14 +12,21 @@ from torch import Tensor, nn
 from rawisp.detect import Guide
 from rawisp.detect.base import Target
 from rawisp.isp.adaptive.adaptive_isp import AdaptiveIsp
+from rawisp.train.config import TrainConfig
+from rawisp.train.distributed import Team
 from rawisp.train.loader import Batch
 from rawisp.train.reinforce import ReinforceStrategy, detector_losses, facts, losses_after
-from rawisp.train.rewards import rollout_loss, step_penalty, step_reward
+from rawisp.train.rewards import (
+    above_others,
+    returns_to_go,
+    rollout_loss,
+    step_penalty,
+    step_reward,
+)
 from rawisp.train.rollout import (
     STOP,
     Decision,
     apply_choices,
-    batch_norms,
     decide,
     finite_rows,
     refresh_statistics,
@@ -55,11 +62,11 @@ class Rollout(nn.Module):
     """
 
     def __init__(
-        self, isp: AdaptiveIsp, guide: Guide, explore: float, runtime_penalty: float, note: NoteBad
+        self, config: TrainConfig, isp: AdaptiveIsp, guide: Guide, team: Team, note: NoteBad
     ) -> None:
         super().__init__()
-        self.isp, self.guide, self.note = isp, guide, note
-        self.explore, self.runtime_penalty = explore, runtime_penalty
+        self.isp, self.guide, self.team, self.note = isp, guide, team, note
+        self.explore, self.runtime_penalty = config.explore, config.runtime_penalty
         self.seen: tuple[Tensor, Tensor] | None = None
 
     def forward(
@@ -87,8 +94,11 @@ class Rollout(nn.Module):
             raise NotFiniteError(names)
         rows, before, after = rows[fine], before[fine], after[fine]
         penalties = trail.penalties[:, rows]
-        each = rollout_loss(before, after, penalties, trail.log_probability[:, rows])
-        reward = step_reward(before, after, penalties.sum(dim=0))
+        gain = step_reward(before, after, torch.zeros_like(before))
+        returns = returns_to_go(gain, penalties).detach()
+        advantages = above_others(returns, *self._whole(returns))
+        each = rollout_loss(gain, penalties, trail.log_probability[:, rows], advantages)
+        reward = gain - penalties.sum(dim=0)
         choices = trail.choices[:, rows]
         return {"each": each, "after": after, "reward": reward.detach(), "choices": choices}
 
@@ -129,6 +139,20 @@ class Rollout(nn.Module):
         self.seen = torch.cat([s[0] for s in seen]), torch.cat([s[1] for s in seen])
         return Trail(pictures, good, *(torch.stack(c) for c in zip(*columns, strict=True)))
 
+    def join_empty(self) -> None:
+        """What a process without images does instead of `forward`: the others wait for it."""
+        self._whole(torch.zeros(self.isp.steps, 0))
+
+    def _whole(self, returns: Tensor) -> tuple[Tensor, int]:
+        """(sum (T,), count) of the returns over all processes' pictures."""
+        rows, count = returns.shape
+        sums = returns.sum(dim=1)
+        if self.team.world == 1:
+            return sums, count
+        padding = [0.0] * (self.isp.steps - rows)
+        *totals, whole = self.team.summed([*sums.tolist(), *padding, float(count)])
+        return returns.new_tensor(totals[:rows]), int(whole)
+
     def _penalty(self, decision: Decision, state: Tensor, entropy_weight: float) -> Tensor:
         return step_penalty(
             decision.choice,
@@ -151,9 +175,7 @@ class TerminalStrategy(ReinforceStrategy):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.rollout = Rollout(
-            self.isp, self.guide, self.config.explore, self.config.runtime_penalty, self.note_bad
-        )
+        self.rollout = Rollout(self.config, self.isp, self.guide, self.team, self.note_bad)
         self.wrapped = self.team.wrap(self.rollout)
 
     def batches(self, epoch: int, first_step: int) -> Iterator[Batch]:
@@ -174,6 +196,7 @@ class TerminalStrategy(ReinforceStrategy):
             self._first_statistics(images, batch.names, uniforms)
             self.rollout.seen = None
         if not images:
+            self.rollout.join_empty()
             return StepLoss(no_loss(self.isp), {}, 0)
         weight = self.entropy_weight(epoch, step)
         found = self.wrapped(images, targets, batch.names, uniforms, weight)
@@ -183,10 +206,16 @@ class TerminalStrategy(ReinforceStrategy):
         return StepLoss(total, sums, len(found["each"]))
 
     def after_backward(self) -> None:
-        """The running statistics follow; not earlier, the gradient needs those of the rollout."""
-        if self.rollout.seen is not None:
-            refresh_statistics(self.isp.policy, *self.rollout.seen)
-        self._shared_statistics()
+        """The running statistics follow; not earlier, the gradient needs those of the rollout.
+
+        They are of all processes' observations, so that all keep the same.
+        """
+        parts = [p for p in self.team.gathered(list(self.rollout.seen or ())) if p]
+        if parts:
+            seen, state = (
+                torch.cat(some).to(self.team.device) for some in zip(*parts, strict=True)
+            )
+            refresh_statistics(self.isp.policy, seen, state)
 
     def _first_statistics(self, images: list[Tensor], names: list[str], uniforms: Tensor) -> None:
         if images:
@@ -194,23 +223,6 @@ class TerminalStrategy(ReinforceStrategy):
                 start = [start_picture(self.isp, image) for image in images]
                 self.rollout.play(start, names, uniforms, 0.0)
         self.after_backward()
-
-    def _shared_statistics(self) -> None:
-        """The mean over the processes that had images."""
-        if self.team.world == 1:
-            return
-        buffers = [b for b in self.isp.policy.buffers() if b.is_floating_point()]
-        share = 0.0 if self.rollout.seen is None else 1.0
-        whole = torch.cat([b.flatten() for b in buffers]).double() * share
-        *sums, count = self.team.summed([*whole.tolist(), share])
-        mean = torch.tensor(sums) / max(1.0, count)
-        first = 0
-        for buffer in buffers:
-            buffer.copy_(mean[first : first + buffer.numel()].view_as(buffer))
-            first += buffer.numel()
-        for norm in batch_norms(self.isp.policy):
-            assert norm.num_batches_tracked is not None
-            norm.num_batches_tracked.clamp_(min=1)  # also where there were no images
 
 
 def _placed(empty: float, rows: Tensor, values: Tensor, count: int) -> Tensor:

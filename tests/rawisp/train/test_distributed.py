@@ -15,6 +15,11 @@ from safetensors.torch import load_file
 ISPS = {
     "staged": ["--isp-config", "exposure_percentile=0.75", "--isp-config", "shoulder=0.6"],
     "genisp": [],
+    # Without dropout, which draws in another order.
+    "adaptive-isp": [
+        *("--isp-config", "steps=2", "--isp-config", "dropout=0.0"),
+        *("--isp-config", "exposure_ev=3.0"),
+    ],
 }
 
 

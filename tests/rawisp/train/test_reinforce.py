@@ -23,7 +23,7 @@ from rawisp.train import TrainConfig, resolve_config, rewards
 from rawisp.train.events import TrainEvent
 from rawisp.train.rollout import STOP
 from rawisp.train.schedule import lr_at
-from rawisp.train.strategy import NotFiniteError
+from rawisp.train.strategy import NotFiniteError, StepLoss, SupervisedStrategy
 
 from .conftest import Run
 from .toy import Brightness, Lesson, choose_always, photographs
@@ -77,11 +77,15 @@ def test_a_rollouts_returns_and_loss() -> None:
     penalties = torch.tensor([[1.0, 0.5], [2.0, 0.0]])
     returns = rewards.returns_to_go(tensor(10.0, 4.0), penalties)
     assert returns.tolist() == [[7.0, 3.5], [8.0, 4.0]]
-    assert rewards.above_others(returns).tolist() == [[3.5, -3.5], [4.0, -4.0]]
-    assert rewards.above_others(returns[:, :1]).tolist() == [[7.0], [8.0]]
+    advantages = rewards.above_others(returns, returns.sum(dim=1), 2)
+    assert advantages.tolist() == [[3.5, -3.5], [4.0, -4.0]]
+    # One of three pictures, the others of which are elsewhere; and one that is alone.
+    assert rewards.above_others(tensor(3.0)[None], tensor(6.0), 3).tolist() == [[1.5]]
+    assert rewards.above_others(tensor(3.0)[None], tensor(3.0), 1).tolist() == [[3.0]]
     log_probability = torch.tensor([[-1.0, -2.0], [-0.5, 0.0]], requires_grad=True)
     after = tensor(0.1, 0.26).requires_grad_()
-    loss = rewards.rollout_loss(tensor(0.2, 0.3), after, penalties, log_probability)
+    gain = rewards.step_reward(tensor(0.2, 0.3), after, torch.zeros(2))
+    loss = rewards.rollout_loss(gain, penalties, log_probability, advantages)
     expected = [3.0 - 10.0 + 1.0 * 3.5 + 0.5 * 4.0, 0.5 - 4.0 - 2.0 * 3.5]
     assert loss.tolist() == pytest.approx(expected, abs=1e-4)
     loss.sum().backward()
@@ -162,7 +166,7 @@ def test_the_actor_cannot_raise_the_value_networks_opinion(tmp_path: Path) -> No
     """Gradients of the whole loss on its weights are those of the critic's loss alone."""
     grads = []
     for discount in (1.0, 0.0):
-        lesson = certain("td", tmp_path, steps=3, discount=discount, clip_norm=0.0)
+        lesson = certain("td", tmp_path, steps=3, discount=discount)
         strategy: Any = lesson.strategy
         (batch,) = list(strategy.batches(0, 0))
         found = strategy.loss(batch, 0, 0)
@@ -191,6 +195,17 @@ def test_the_policy_learns_to_brighten(mode: str, steps: int, tmp_path: Path) ->
     assert np.mean(rewards_seen[-10:]) > np.mean(rewards_seen[:10]) + 1.0
     assert weights_hash(lesson.guide) == frozen
     assert all(p.grad is None for p in lesson.guide.parameters())
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("mode", MODES)
+def test_a_gpu_learns_as_well(mode: str, tmp_path: Path) -> None:
+    images = photographs(tmp_path, [0.06] * 8)
+    lesson = Lesson(images, device="cuda", reinforce=mode, epochs=80, batch_size=8, replay=16)
+    before, _ = lesson.judged()
+    lesson.learn(80)
+    assert lesson.judged()[0] < 0.25 * before
 
 
 class Content(Brightness):
@@ -258,6 +273,20 @@ def test_a_batch_of_bad_photographs_stops(mode: str, tmp_path: Path) -> None:
     assert sorted(caught.value.names) == [f"{n}.ARW" for n in range(4)]
 
 
+def test_the_released_form_can_be_trained(tmp_path: Path) -> None:
+    """Parity: ten operators, no stop, wild matrices; clipped as released, it hardly moves."""
+    lesson = Lesson(
+        photographs(tmp_path, [0.1, 0.2, 0.3, 0.4]),
+        reinforce="greedy",
+        clip_norm=1e-5,
+        isp_config={"steps": 5, "parity": True, "repeat": True},
+    )
+    found = lesson.learn(6)
+    assert all(math.isfinite(float(f.total)) for f in found)
+    assert all(bool(torch.isfinite(p).all()) for p in lesson.isp.parameters())
+    assert all("agent.usage.stop" in f.sums and f.sums["agent.usage.stop"] == 0 for f in found)
+
+
 class Picky(Brightness):
     """Its loss of bright pictures is not a number."""
 
@@ -295,6 +324,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         ({"replay": 4}, "replay 4 is less than a batch of 8"),
         ({"phase2_epochs": 1}, "--phase2 is not for adaptive-isp: its reward"),
         ({"color_weight": 1.0}, "--color-weight is not for adaptive-isp"),
+        ({"day_response": 1.0}, "--day-response is not for adaptive-isp"),
         ({"amp": True}, "--amp is not for adaptive-isp"),
         ({"clip_norm": 1e-5}, "--reinforce greedy with --isp-config parity=true"),
         ({"clip_norm": 1e-5, "reinforce": "greedy"}, "parity=true"),
@@ -384,3 +414,22 @@ def test_a_run_leaves_out_what_is_bad_and_stops_when_all_is(
     bad = ""  # in every name
     with pytest.raises(TrainingError, match=r"loss is not finite in epoch 1, step 1, for .*NEF, "):
         small_run(tmp_path / "other", **settings)
+
+
+def test_a_gradient_that_is_not_finite_spoils_no_weights(
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of any strategy: finite losses whose gradient is not."""
+    real = SupervisedStrategy.loss
+
+    def steep(self: SupervisedStrategy, *args: Any) -> StepLoss:
+        found = real(self, *args)
+        first = next(self.isp.parameters())
+        poison = (first * 0.0).sum().sqrt()  # 0, with an infinite slope
+        return StepLoss(found.total + poison, found.sums, found.images)
+
+    monkeypatch.setattr(SupervisedStrategy, "loss", steep)
+    with pytest.raises(
+        TrainingError, match=r"gradient is not finite in epoch 1, step 1, for .*\.\w"
+    ):
+        small_run(tmp_path / "run")

@@ -67,6 +67,7 @@ class Lesson:
         guide: Guide | None = None,
         on_event: Callable[[TrainEvent], None] = lambda _: None,
         isp_config: dict[str, Any] | None = None,
+        device: str = "cpu",
         **settings: Any,
     ) -> None:
         torch.manual_seed(0)
@@ -79,13 +80,14 @@ class Lesson:
             "augment": NOTHING,
         }
         self.config = TrainConfig(**{**common, "isp_config": isp_config, **settings})
-        self.isp = AdaptiveIsp(AdaptiveIsp.Config(**isp_config))
-        self.guide = guide or Brightness()
+        self.device = torch.device(device)
+        self.isp = AdaptiveIsp(AdaptiveIsp.Config(**isp_config)).to(self.device)
+        self.guide = (guide or Brightness()).to(self.device)
         freeze(self.guide)
         loader = Loader(images, MAP, NOTHING, self.config.batch_size, self.config.seed)
         kind = TerminalStrategy if self.config.reinforce == "terminal" else PoolStrategy
         self.strategy: ReinforceStrategy = kind(
-            self.config, self.isp, self.guide, loader, Team(), on_event
+            self.config, self.isp, self.guide, loader, Team(device=self.device), on_event
         )
         groups = [{"params": list(module.parameters())} for module in self.strategy.trained]
         self.optimizer = torch.optim.Adam(groups, self.config.lr)
@@ -107,7 +109,7 @@ class Lesson:
 
     def judged(self) -> tuple[float, list[list[int]]]:
         """(mean loss of the deterministic ISP on all photographs, its operators)."""
-        x = torch.stack([torch.from_numpy(image.load()) for image in self.images])
+        x = torch.stack([torch.from_numpy(image.load()) for image in self.images]).to(self.device)
         self.isp.eval()
         with torch.no_grad():
             chosen = self.isp.predict(x)
@@ -120,7 +122,7 @@ class Lesson:
         found.total.backward()
         self.strategy.after_backward()
         for module in self.strategy.trained:
-            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+            nn.utils.clip_grad_norm_(module.parameters(), self.config.clip_norm)
         return StepLoss(found.total.detach(), found.sums, found.images)
 
 
