@@ -7,6 +7,7 @@ free from MIN_SIDE to MAX_SIDE pixels.
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 
 import torch
@@ -21,7 +22,9 @@ MIN_SIDE, MAX_SIDE = 32, 16384
 def load_program(path: str, device: torch.device) -> torch.nn.Module:
     """The module of a `.pt2` file on `device`. CheckpointError when it is damaged."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb") as file, warnings.catch_warnings():
+            # Older ones (2.11) wrap the file's bytes in tensors, and copy them before they write.
+            warnings.filterwarnings("ignore", message="The given buffer is not writable")
             program = torch.export.load(io.BytesIO(file.read()))
         if device.type != "cpu":
             from torch.export.passes import move_to_device_pass
