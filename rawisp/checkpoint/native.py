@@ -44,6 +44,11 @@ def load_native(path: str, metadata: CheckpointMetadata, device: torch.device) -
         isp = create_isp(metadata.isp, **metadata.config)
     except UsageError as error:
         raise CheckpointError(f"{shown}: {error}") from None
+    if isp.in_channels != 3:
+        raise CheckpointError(
+            f"{shown}: takes {isp.in_channels} channels, but packed images have 3; call the module "
+            "itself (rawisp.create_isp), or train it with three"
+        )
     try:
         isp.load_state_dict(load_file(path, device="cpu"), strict=True)
     except Exception as error:  # safetensors' own exceptions, and torch's for keys and shapes

@@ -108,3 +108,11 @@ def test_a_mutated_file_ends_in_one_sentence_or_works(saved: Path, seed: int) ->
             load_isp(saved, device="cpu", input_color=None)
         except CheckpointError as error:
             assert "\n" not in str(error)
+
+
+def test_an_isp_for_four_channels_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "four.safetensors"
+    metadata = CheckpointMetadata("four", "ta-isp", "camera")
+    save_native(create_isp("ta-isp", in_channels=4), str(path), metadata)
+    with pytest.raises(CheckpointError, match="takes 4 channels, but packed images have 3"):
+        load_isp(path)

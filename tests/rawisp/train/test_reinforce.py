@@ -178,7 +178,9 @@ def test_the_actor_cannot_raise_the_value_networks_opinion(tmp_path: Path) -> No
     assert grads[1] == pytest.approx(-2 * (reward - 3.0), abs=2e-2)
 
 
-@pytest.mark.parametrize(("mode", "steps"), [("terminal", 50), ("td", 80)])
+@pytest.mark.parametrize(
+    ("mode", "steps"), [("terminal", 50), pytest.param("td", 80, marks=pytest.mark.soak)]
+)
 def test_the_policy_learns_to_brighten(mode: str, steps: int, tmp_path: Path) -> None:
     """Photographs of level 0.06 for a detector that wants 0.5."""
     images = photographs(tmp_path, np.random.default_rng(0).uniform(0.05, 0.07, 8).tolist())
