@@ -46,11 +46,12 @@ ISPS: dict[str, dict[str, Any]] = {
     "genisp": {"lr": 2e-3},
     "staged-unet": {"lr": 1.5e-3},
     # With the well-lit photographs as a second teacher, which synthesized nights have.
-    "staged-unet+day": {
-        "lr": 1.5e-3,
-        "isp_config": {"grey_world": False},
-        "day_response": 4.0,
-        "day_weight": 4.0,
+    "film-unet+day": {
+        "lr": 2e-3,
+        "day_response": 3.0,
+        "day_weight": 6.0,
+        "amp": True,
+        "warm_up_steps": 50,
     },
     "staged+day": {
         "lr": 1e-2,

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from rawisp.cli import options
+
 
 def evaluate(
-    data: Annotated[
-        str, typer.Argument(metavar="DATA", help="A folder of RAW files and their annotations.")
-    ],
+    data: options.Data,
     ckpt: Annotated[
         list[str] | None,
         typer.Option(metavar="PATH", help="A checkpoint; can be given several times."),
@@ -31,18 +31,9 @@ def evaluate(
             "guide of the training.",
         ),
     ] = "retinanet_resnet50_fpn",
-    detector_weights: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Its weights. [default: COCO's, downloaded once]"),
-    ] = None,
-    detector_classes: Annotated[
-        str | None,
-        typer.Option(metavar="A,B,...", help="Its classes, where the file does not say."),
-    ] = None,
-    detector_size: Annotated[
-        str | None,
-        typer.Option(metavar="1333x800", help="To which it scales its input. [default: its own]"),
-    ] = None,
+    detector_weights: options.DetectorWeights = None,
+    detector_classes: options.DetectorClasses = None,
+    detector_size: options.DetectorSize = None,
     split: Annotated[
         Literal["test", "val", "train", "all"] | None,
         typer.Option(help="[default: test if DATA has it, else val, else all]"),
@@ -60,14 +51,8 @@ def evaluate(
             "trained, else 1333x800]",
         ),
     ] = None,
-    annotations: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE", help="COCO, VOC or YOLO. [default: those found in DATA]"),
-    ] = None,
-    annotation_frame: Annotated[
-        Literal["auto", "visible", "crop", "upright", "upright-crop", "raw", "center"],
-        typer.Option(help="What the annotations were drawn on, where their size does not tell."),
-    ] = "auto",
+    annotations: options.Annotations = None,
+    annotation_frame: options.AnnotationFrame = None,
     out: Annotated[
         str | None,
         typer.Option(
@@ -96,10 +81,7 @@ def evaluate(
     safe: Annotated[
         bool, typer.Option("--safe", help="Accept only checkpoints that are safe to open.")
     ] = False,
-    cache: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="Packed images. [default: in the user's cache folder]"),
-    ] = None,
+    cache: options.Cache = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]")] = "auto",
     workers: Annotated[
         int | None,
@@ -128,7 +110,7 @@ def evaluate(
     settings = GuideSettings(
         detector,
         detector_weights,
-        None if detector_classes is None else [n.strip() for n in detector_classes.split(",")],
+        options.names(detector_classes),
         None if detector_size is None else parse_fit(detector_size),
     )
     with EvaluationReporter(quiet=quiet) as reporter:
@@ -137,7 +119,7 @@ def evaluate(
             [*(baseline or ()), *(ckpt or ())],
             settings,
             annotations=annotations or (),
-            annotation_frame=annotation_frame,
+            annotation_frame=annotation_frame or "auto",
             split=split,
             val=val,
             seed=seed,

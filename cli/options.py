@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -73,6 +73,43 @@ White = Annotated[
         metavar="LEVEL[,G1,B,G2]", help="White level (one, or R,G1,B,G2), instead of the file's."
     ),
 ]
+
+
+Data = Annotated[
+    str, typer.Argument(metavar="DATA", help="A folder of RAW files and their annotations.")
+]
+Annotations = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FILE", help="COCO, VOC or YOLO. [default: those found in DATA]"),
+]
+Frame = Literal["auto", "visible", "crop", "upright", "upright-crop", "raw", "center"]
+AnnotationFrame = Annotated[
+    Frame | None,
+    typer.Option(
+        help="What the annotations were drawn on, where their size does not tell. [default: auto]"
+    ),
+]
+DetectorWeights = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Its weights. [default: COCO's, downloaded once]"),
+]
+DetectorClasses = Annotated[
+    str | None,
+    typer.Option(metavar="A,B,...", help="Its classes, where the file does not say."),
+]
+DetectorSize = Annotated[
+    str | None,
+    typer.Option(metavar="1333x800", help="To which it scales its input. [default: its own]"),
+]
+Cache = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="Packed images. [default: in the user's cache folder]"),
+]
+
+
+def names(text: str | None) -> tuple[str, ...] | None:
+    """What commas part, without the blanks around it."""
+    return None if text is None else tuple(name.strip() for name in text.split(","))
 
 
 def read_settings(

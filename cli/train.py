@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from rawisp.cli import options
+
 
 def train(
-    data: Annotated[
-        str, typer.Argument(metavar="DATA", help="A folder of RAW files and their annotations.")
-    ],
+    data: options.Data,
     out: Annotated[
         str, typer.Option("--out", "-o", metavar="RUN", help="The run's folder; see --resume.")
     ],
@@ -42,14 +42,8 @@ def train(
             "variables, these before the file, the file before the recipe.",
         ),
     ] = None,
-    annotations: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE", help="COCO, VOC or YOLO. [default: those found in DATA]"),
-    ] = None,
-    annotation_frame: Annotated[
-        Literal["auto", "visible", "crop", "upright", "upright-crop", "raw", "center"] | None,
-        typer.Option(help="What the annotations were drawn on, where their size does not tell."),
-    ] = None,
+    annotations: options.Annotations = None,
+    annotation_frame: options.AnnotationFrame = None,
     val: Annotated[
         float | None,
         typer.Option(
@@ -65,18 +59,9 @@ def train(
             "[default: retinanet_resnet50_fpn]",
         ),
     ] = None,
-    detector_weights: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Its weights. [default: COCO's, downloaded once]"),
-    ] = None,
-    detector_classes: Annotated[
-        str | None,
-        typer.Option(metavar="A,B,...", help="Its classes, where the file does not say."),
-    ] = None,
-    detector_size: Annotated[
-        str | None,
-        typer.Option(metavar="1333x800", help="To which it scales its input. [default: its own]"),
-    ] = None,
+    detector_weights: options.DetectorWeights = None,
+    detector_classes: options.DetectorClasses = None,
+    detector_size: options.DetectorSize = None,
     box_loss: Annotated[
         Literal["own", "smooth_l1"] | None, typer.Option(help="Of a RetinaNet.")
     ] = None,
@@ -115,8 +100,8 @@ def train(
     day_weight: Annotated[
         float | None,
         typer.Option(
-            help="Of the difference from the well-lit photograph, for nights that `rawisp synth` "
-            "made. [default: 0]"
+            help="Of the difference in brightness and colour from the well-lit photograph, for "
+            "nights that `rawisp synth` made. [default: 0]"
         ),
     ] = None,
     day_response: Annotated[
@@ -135,17 +120,14 @@ def train(
         typer.Option(metavar="1333x800|none", help="Limits of the images. [default: 1333x800]"),
     ] = None,
     amp: Annotated[
-        bool | None, typer.Option("--amp/--no-amp", help="The detector in bfloat16.")
+        bool | None, typer.Option("--amp/--no-amp", help="Detector and U-Nets in bfloat16.")
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="[default: 0]")] = None,
     device: Annotated[str | None, typer.Option(metavar="auto|cpu|cuda[:N]")] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Loading threads. [default: 2]")
     ] = None,
-    cache: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="Packed images. [default: in the user's cache folder]"),
-    ] = None,
+    cache: options.Cache = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in RUN.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object per epoch on stdout.")
@@ -173,7 +155,7 @@ def train(
         "val": val,
         "detector": detector,
         "detector_weights": detector_weights,
-        "detector_classes": _names(detector_classes),
+        "detector_classes": options.names(detector_classes),
         "detector_size": parse_fit(detector_size) if detector_size else None,
         "box_loss": box_loss,
         "epochs": epochs,
@@ -208,10 +190,6 @@ def train(
             on_event=reporter,
         )
         reporter.finish(result)
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(name.strip() for name in text.split(","))
 
 
 def _settings(texts: list[str] | None) -> dict[str, Any] | None:

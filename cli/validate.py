@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -41,10 +41,7 @@ def validate(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="For --val and --overlays.")] = 0,
-    annotation_frame: Annotated[
-        Literal["auto", "visible", "crop", "upright", "upright-crop", "raw", "center"],
-        typer.Option(help="What the annotations were drawn on, where their size does not tell."),
-    ] = "auto",
+    annotation_frame: options.AnnotationFrame = None,
     overlays: Annotated[
         str | None,
         typer.Option(metavar="DIR", help="Write pictures with the boxes drawn, to look at."),
@@ -76,7 +73,8 @@ def validate(
         _say(note)
     paths = [sample.path for sample in dataset.samples]
     frames_of = FramesOfFiles(paths, max_megapixels, workers, timeout)
-    problems = problems_of(dataset, frames_of=frames_of, annotation_frame=annotation_frame)
+    frame = annotation_frame or "auto"
+    problems = problems_of(dataset, frames_of=frames_of, annotation_frame=frame)
     written: list[str] = []
     if overlays is not None:
         written, undrawn = draw_overlays(
@@ -84,7 +82,7 @@ def validate(
             overlays,
             count,
             seed,
-            annotation_frame=annotation_frame,
+            annotation_frame=frame,
             max_megapixels=max_megapixels,
         )
         problems += [problem for problem in undrawn if problem not in problems]

@@ -31,6 +31,10 @@ from torchvision.ops import batched_nms
 from rawisp.detect import Detections, Guide, Target
 
 SIDE, CELLS = 352, 22
+# By the graph's node numbers: the ends of the three stages, the fused features, and objectness,
+# boxes and classes before their activations.
+OUTPUTS = ("Conv_257", "Conv_260")
+WATCHED = ("Concat_56", "Concat_170", "Concat_224", "Relu_248", "Conv_253", *OUTPUTS)
 SCORE_THRESHOLD, NMS_IOU, MOST = 0.001, 0.45, 100
 COCO = """person|bicycle|car|motorcycle|airplane|bus|train|truck|boat|traffic light|fire hydrant|
 stop sign|parking meter|bench|bird|cat|dog|horse|sheep|cow|elephant|bear|zebra|giraffe|backpack|
@@ -49,10 +53,14 @@ class FastestDet(Guide):
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
         self.network = network
+        self._night: tuple[Sequence[Tensor], dict[str, Tensor]] = ((), {})
+        for name in WATCHED:
+            self._watch(name)
 
     def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
         """The published training loss, one number per image and term."""
         out = self._forward(images)
+        self._night = (images, self._seen)
         terms: list[dict[str, Tensor]] = []
         for n, (image, target) in enumerate(zip(images, targets, strict=True)):
             height, width = image.shape[1:]
@@ -61,24 +69,32 @@ class FastestDet(Guide):
         return {name: torch.stack([one[name] for one in terms]) for name in terms[0]}
 
     def disagreement(self, images: Sequence[Tensor], by_day: Sequence[Tensor]) -> Tensor:
-        """Cross entropy of objectness and classes against what is seen by day, cell by cell.
+        """What the network makes of the night at WATCHED against what it makes of the day.
 
-        Classes count as much as there is an object by day, boxes as smooth-L1 of the decoded
-        corners; with one number per image, the sum over cells divided by the objectness by day.
+        Smooth-L1 of each layer's values in units of their channel's spread by day, averaged, and
+        summed over the layers; where boxes and classes come out, cells count as much as there is an
+        object by day. Features teach an ISP faster than boxes can: every cell of every layer says
+        something, in photographs without a box as well.
         """
-        out = self._forward(images)
+        given, night = self._night
+        if given is not images:  # else `losses` has just been asked for the very same
+            self._forward(images)
+            night = self._seen
+        self._night = ((), {})
         with torch.no_grad():
-            day = self._forward(by_day)
-        share = day[:, 0]  # (B, 22, 22)
-        low = 1e-4
-        p, q = out[:, 0].clamp(low, 1 - low), share.clamp(low, 1 - low)
-        objects = -(q * (p / q).log() + (1 - q) * ((1 - p) / (1 - q)).log())
-        classes = (day[:, 5:] * ((day[:, 5:] + low) / (out[:, 5:] + low)).log()).sum(dim=1)
-        corners = torch.stack([decoded(one) for one in out])
-        wanted = torch.stack([decoded(one) for one in day])
-        boxes = functional.smooth_l1_loss(corners, wanted, reduction="none", beta=0.02).sum(dim=1)
-        cells = objects + share * (classes + 4.0 * boxes)
-        return cells.sum(dim=(1, 2)) / share.sum(dim=(1, 2)).clamp(min=1.0)
+            objectness = self._forward(by_day)[:, :1]
+            day = self._seen
+        share = objectness + 0.02
+        share = share / share.mean(dim=(1, 2, 3), keepdim=True)
+        total = torch.zeros(len(images), device=objectness.device)
+        for name in WATCHED:
+            spread = day[name].std(dim=(2, 3), keepdim=True)
+            spread = spread + 0.05 * spread.mean(dim=1, keepdim=True) + 1e-6
+            apart = functional.smooth_l1_loss(
+                night[name] / spread, day[name] / spread, reduction="none"
+            )
+            total = total + ((share * apart) if name in OUTPUTS else apart).mean(dim=(1, 2, 3))
+        return total
 
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """Score = objectness^0.6 x class^0.4, one class per cell, NMS at IoU 0.45 per class."""
@@ -99,12 +115,22 @@ class FastestDet(Guide):
         return found
 
     def _forward(self, images: Sequence[Tensor]) -> Tensor:
+        """(B, 85, 22, 22); `_seen` then holds what WATCHED layers gave."""
         resized = [
             functional.interpolate(image[None].flip(1), (SIDE, SIDE), mode="bilinear")
             for image in images
         ]
-        out: Tensor = self.network(torch.cat(resized))
+        self._seen: dict[str, Tensor] = {}
+        # In float32 always: its depthwise convolutions are no faster in bfloat16.
+        with torch.autocast(images[0].device.type, enabled=False):
+            out: Tensor = self.network(torch.cat(resized).float())
         return out
+
+    def _watch(self, name: str) -> None:
+        def keep(module: torch.nn.Module, given: Any, out: Tensor) -> None:
+            self._seen[name] = out
+
+        self.network.get_submodule(name).register_forward_hook(keep)
 
 
 def decoded(out: Tensor) -> Tensor:

@@ -34,6 +34,9 @@ class Isp(nn.Module):
     streams = True
     # Whether what is computed depends on the image: TorchScript can hold that, torch.export cannot.
     branches = False
+    # Submodules that see encoded values only, so that --amp may have them compute in bfloat16;
+    # linear values do not survive it.
+    encoded_modules: tuple[str, ...] = ()
     # Channels of the input; the output has 3.
     in_channels = 3
 

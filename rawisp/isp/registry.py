@@ -27,6 +27,7 @@ _OURS = {
     "demosaic": "rawisp.isp.fixed:DemosaicIsp",
     "staged": "rawisp.isp.staged:StagedIsp",
     "staged-unet": "rawisp.isp.staged_unet:StagedUnetIsp",
+    "film-unet": "rawisp.isp.film_unet:FilmUnetIsp",
     "genisp": "rawisp.isp.genisp:GenIsp",
     "ta-isp": "rawisp.isp.ta_isp:TaIsp",
     "adaptive-isp": "rawisp.isp.adaptive.adaptive_isp:AdaptiveIsp",

@@ -20,11 +20,19 @@ from dataclasses import asdict, dataclass, fields
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn.functional import avg_pool2d
 
 from rawisp.isp.base import Isp
 from rawisp.isp.fixed import ClassicConfig
 from rawisp.isp.staged import StagedConfig, StagedIsp
+from rawisp.isp.unet import (
+    blurred,
+    doubled,
+    in_cells,
+    one_convolution,
+    out_of_cells,
+    two_convolutions,
+)
 
 # Channels at half, quarter and eighth resolution.
 WIDTHS = (16, 32, 48)
@@ -59,6 +67,7 @@ class StagedUnetIsp(Isp):
     Config = StagedUnetConfig
     halo = HALO
     multiple = 8
+    encoded_modules = ("half_in", "quarter_in", "eighth", "quarter_out", "half_out", "last")
 
     def __init__(self, config: StagedUnetConfig | None = None) -> None:
         super().__init__()
@@ -69,11 +78,13 @@ class StagedUnetIsp(Isp):
         self.staged = StagedIsp(StagedConfig(**own))
         half, quarter, eighth = config.widths
         # 3 rendered, 3 linear and the gain, each 2x2 pixels.
-        self.half_in = _two(4 * 7, half, half)
-        self.quarter_in = _two(half, quarter, quarter)
-        self.eighth = nn.Sequential(_two(quarter, eighth, eighth), _one(eighth, eighth))
-        self.quarter_out = _two(eighth + quarter, quarter, quarter)
-        self.half_out = _two(quarter + half, half, half)
+        self.half_in = two_convolutions(4 * 7, half, half)
+        self.quarter_in = two_convolutions(half, quarter, quarter)
+        self.eighth = nn.Sequential(
+            two_convolutions(quarter, eighth, eighth), one_convolution(eighth, eighth)
+        )
+        self.quarter_out = two_convolutions(eighth + quarter, quarter, quarter)
+        self.half_out = two_convolutions(quarter + half, half, half)
         self.last = nn.Conv2d(half, 4 * 4, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
@@ -85,14 +96,9 @@ class StagedUnetIsp(Isp):
     def apply(self, x: Tensor, parameters: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
         """The rendering, smoothed where the mask says, plus the residual."""
         y = self.staged.apply(x, parameters)
-        height, width = x.shape[2], x.shape[3]
         seen = torch.cat([y, self._exposed(x, parameters["gain"])], dim=1)
-        # To multiples of 8, so written that torch.export sees that they are: 8 times something.
-        seen = functional.pad(seen, [0, 7, 0, 7], mode="replicate")
-        seen = seen[:, :, : (height + 7) // 8 * 8, : (width + 7) // 8 * 8]
-        written = functional.pixel_shuffle(self._written(functional.pixel_unshuffle(seen, 2)), 2)
-        written = _blurred(written[:, :, :height, :width])
-        return y + written[:, :3] + written[:, 3:] * (_blurred(y) - y)
+        written = out_of_cells(self._written(in_cells(seen)), x.shape[2], x.shape[3])
+        return y + written[:, :3] + written[:, 3:] * (blurred(y) - y)
 
     def _exposed(self, x: Tensor, gain: Tensor) -> Tensor:
         """(B, 4, H, W): the signed square root of the exposed linear image, the gain in octaves."""
@@ -107,28 +113,8 @@ class StagedUnetIsp(Isp):
     def _written(self, seen: Tensor) -> Tensor:
         """(B, 16, H / 2, W / 2): residual and mask, four phases each."""
         half = self.half_in(seen)
-        quarter = self.quarter_in(functional.avg_pool2d(half, 2))
-        eighth = self.eighth(functional.avg_pool2d(quarter, 2))
-        y = self.quarter_out(torch.cat([_doubled(eighth), quarter], dim=1))
-        y = self.half_out(torch.cat([_doubled(y), half], dim=1))
+        quarter = self.quarter_in(avg_pool2d(half, 2))
+        eighth = self.eighth(avg_pool2d(quarter, 2))
+        y = self.quarter_out(torch.cat([doubled(eighth), quarter], dim=1))
+        y = self.half_out(torch.cat([doubled(y), half], dim=1))
         return self.last(y)  # type: ignore[no-any-return]
-
-
-def _one(channels: int, out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels, out, 3, padding=1), nn.LeakyReLU(0.1))
-
-
-def _two(channels: int, middle: int, out: int) -> nn.Sequential:
-    return nn.Sequential(_one(channels, middle), _one(middle, out))
-
-
-def _blurred(x: Tensor) -> Tensor:
-    """[1 2 1; 2 4 2; 1 2 1] / 16 of each channel, edges repeated; it takes Nyquist to nothing."""
-    wide = functional.pad(x, [1, 1, 1, 1], mode="replicate")
-    rows = (wide[:, :, :-2] + 2.0 * wide[:, :, 1:-1] + wide[:, :, 2:]) / 4.0
-    return (rows[:, :, :, :-2] + 2.0 * rows[:, :, :, 1:-1] + rows[:, :, :, 2:]) / 4.0
-
-
-def _doubled(x: Tensor) -> Tensor:
-    """Each pixel four times."""
-    return functional.interpolate(x, scale_factor=2.0, mode="nearest")

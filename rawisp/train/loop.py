@@ -324,7 +324,8 @@ class Trainer:
             provenance={**provenance, "training": _jsonable(self.config.record())},
         )
         save_native(self.isp, os.path.join(self.folder, CHECKPOINT), metadata)
-        if self.phase == 2 and self.config.detector in guide_names():
+        # Of a best epoch in phase 1 too, so that the folder always holds a pair.
+        if self.config.phase2_epochs and self.config.detector in guide_names():
             path = os.path.join(self.folder, "detector.safetensors")
             save_guide(self.guide, self.config.detector, path)
 

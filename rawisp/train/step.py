@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rawisp.detect.base import Guide, Target
 from rawisp.isp.base import Isp
@@ -14,10 +15,11 @@ from rawisp.isp.base import Isp
 class Step(nn.Module):
     """ISP, detector and loss terms as one module, so that data-parallel training can wrap it.
 
-    color_weight: of the grey-world term (GenISP, equation 4). day_weight: of the mean absolute
-    difference from the well-lit photograph, where a night was made from one; day_response: of the
-    difference between the detector's responses to both. amp: bfloat16 for the
-    detector; the ISP computes in float32, where dark values need it.
+    color_weight: of the grey-world term (GenISP, equation 4). day_weight: of the difference in
+    brightness and colour (`likeness`) from the well-lit photograph, where a night was made from
+    one; day_response: of the difference between the detector's responses to both. amp: bfloat16 for
+    the detector and for the ISP's `encoded_modules`; the rest of the ISP computes in float32, where
+    dark values need it.
     """
 
     def __init__(
@@ -36,6 +38,9 @@ class Step(nn.Module):
         self.amp = amp
         self.day_weight = day_weight
         self.day_response = day_response
+        if amp:
+            for name in isp.encoded_modules:
+                _compute_in_bfloat16(isp.get_submodule(name))
 
     def forward(
         self, images: list[Tensor], targets: list[Target], by_day: Sequence[Tensor | None] = ()
@@ -54,7 +59,7 @@ class Step(nn.Module):
         if self.day_weight > 0.0:
             pairs = zip(rendered, by_day, strict=True)
             terms["day"] = self.day_weight * torch.stack(
-                [y.mean() * 0.0 if day is None else (y - day).abs().mean() for y, day in pairs]
+                [y.mean() * 0.0 if day is None else likeness(y, day) for y, day in pairs]
             )
         if self.day_response > 0.0:
             terms["response"] = self.day_response * self._response(rendered, by_day)
@@ -62,11 +67,14 @@ class Step(nn.Module):
 
     def _response(self, rendered: list[Tensor], by_day: Sequence[Tensor | None]) -> Tensor:
         """The detector's disagreement, (B,); 0 for real nights."""
+        days = [day for day in by_day if day is not None]
+        if len(days) == len(rendered):
+            # The very list that the losses were asked for: guides may keep their response to it.
+            return self.guide.disagreement(rendered, days)
         zero = rendered[0].sum() * 0.0
         values = [zero] * len(rendered)
         at = [n for n, day in enumerate(by_day) if day is not None]
         if at:
-            days = [day for day in by_day if day is not None]
             found = self.guide.disagreement([rendered[n] for n in at], days)
             for n, value in zip(at, found, strict=True):
                 values[n] = value
@@ -109,3 +117,27 @@ def grey_world(y: Tensor) -> Tensor:
     """|mR - mG| + |mR - mB| + |mG - mB| of the channels' means of (3, H, W); GenISP, equation 4."""
     red, green, blue = y.mean(dim=(1, 2)).unbind()
     return (red - green).abs() + (red - blue).abs() + (green - blue).abs()
+
+
+def likeness(y: Tensor, day: Tensor, cell: int = 12) -> Tensor:
+    """Mean absolute difference of both pictures' averages over cells of 12x12 pixels.
+
+    That is brightness and colour. Details are left to the detector: taught pixel by pixel, an ISP
+    smooths, which detectors do not like (docs/decisions/0011).
+    """
+    size = (max(1, y.shape[1] // cell), max(1, y.shape[2] // cell))
+    averages = [functional.adaptive_avg_pool2d(picture, size) for picture in (y, day)]
+    return (averages[0] - averages[1]).abs().mean()
+
+
+def _compute_in_bfloat16(module: nn.Module) -> None:
+    """From here on, `module` computes under autocast; its result is bfloat16."""
+    forward = type(module).forward
+
+    def under_autocast(x: Tensor, *others: Tensor) -> Tensor:
+        # Channels last: a third faster for small numbers of channels on a CPU.
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return forward(module, x, *others)
+
+    module.forward = under_autocast  # type: ignore[method-assign]

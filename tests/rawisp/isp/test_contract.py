@@ -28,6 +28,7 @@ ALL: dict[str, tuple[str, dict[str, Any]]] = {
     "rawpy-default": ("rawpy-default", {}),
     "demosaic": ("demosaic", {}),
     "staged-unet": ("staged-unet", {}),
+    "film-unet": ("film-unet", {}),
     "staged": ("staged", {}),
     "staged with all its parts": (
         "staged",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rawisp.detect import Detections, Guide, Target
 from rawisp.isp.registry import create_isp
-from rawisp.train.step import Step, grey_world, render
+from rawisp.train.step import Step, grey_world, likeness, render
 
 NOTHING = Target(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
 
@@ -40,6 +40,40 @@ def test_all_terms_are_per_image_and_weighted() -> None:
     assert terms["mean"].tolist() == pytest.approx([0.2, 0.4], abs=1e-5)
     assert terms["color"].tolist() == pytest.approx([0.0, 0.0], abs=1e-5)
     assert terms["day"].tolist() == pytest.approx([3.0, 0.0], abs=1e-4)
+
+
+def test_likeness_is_of_brightness_and_colour_and_not_of_details() -> None:
+    day = torch.rand(3, 50, 61) * 0.5
+    noise = torch.tensor([[0.1, -0.1], [-0.1, 0.1]]).repeat(24, 30)
+    noisy = day.clone()
+    noisy[:, :48, :60] += noise
+    assert float(likeness(noisy, day)) < 1e-3
+    assert float(likeness(day + 0.1, day)) == pytest.approx(0.1, abs=1e-4)
+    assert float(likeness(day[:, :5, :7], day[:, :5, :7] * 0.0)) > 0.0
+
+
+@pytest.mark.parametrize("name", ["film-unet", "staged-unet"])
+def test_amp_has_encoded_modules_compute_in_bfloat16(name: str) -> None:
+    torch.manual_seed(0)
+    isp = create_isp(name)
+    for p in isp.parameters():  # last layers begin with zeros
+        torch.nn.init.normal_(p, std=0.02) if not p.any() else None
+    images = [torch.rand(3, 40, 56) * 0.02, torch.rand(3, 33, 47) * 0.02]
+    exact = render(isp, images)
+    computed: set[torch.dtype] = set()
+    for module in isp.modules():
+        if isinstance(module, torch.nn.Conv2d) and module.in_channels > 6:
+            module.register_forward_hook(lambda m, x, y: computed.add(y.dtype))
+    Step(isp, Mean(), amp=True)
+    rounded = render(isp, images)
+    assert torch.bfloat16 in computed
+    for a, b in zip(exact, rounded, strict=True):
+        assert b.dtype == torch.float32
+        assert 0.0 < float((a - b).detach().abs().max()) < 0.02
+    torch.stack([y.mean() for y in rounded]).sum().backward()
+    grads = [p.grad for p in isp.parameters() if p.grad is not None]
+    assert grads and all(bool(g.isfinite().all()) for g in grads)
+    isp.load_state_dict(isp.state_dict())
 
 
 def test_rendering_groups_by_size_and_keeps_the_order() -> None:
