@@ -23,10 +23,13 @@ BLACK, WHITE = 800.0, 16383.0
 
 
 def einsum_reference(
-    mosaic: npt.NDArray[np.uint16], matrix: npt.NDArray[np.float64]
+    mosaic: npt.NDArray[np.uint16],
+    matrix: npt.NDArray[np.float64],
+    black: float = BLACK,
+    white: float = WHITE,
 ) -> npt.NDArray[np.float64]:
     """What the reproductions do, with the levels applied: float64 all the way, one einsum."""
-    x = (mosaic.astype(np.float64) - BLACK) / (WHITE - BLACK)
+    x = (mosaic.astype(np.float64) - black) / (white - black)
     green = (x[0::2, 1::2] + x[1::2, 0::2]) / 2
     rgb = np.stack([x[0::2, 0::2], green, x[1::2, 1::2]], axis=-1)
     return np.einsum("ij,hwj->hwi", matrix, rgb)

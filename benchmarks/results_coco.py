@@ -38,6 +38,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 
 FIT = (400, 300)
 HELD_OUT, NIGHTS = 40, 3
+# Nights of each photograph in an epoch, which are darkened anew in the next one.
+NIGHTS_TO_LEARN = 4
 CAMERAS = ("DSC-RX100M7", "NIKON D750")
 BASELINES = ("demosaic", "rawpy-default", "classic")
 GENTLE = AugmentSettings(flip=0.5, crop=0.3, crop_scale=0.7, exposure_stops=0.3, illuminant=0.1)
@@ -48,10 +50,11 @@ ISPS: dict[str, dict[str, Any]] = {
     # With the well-lit photographs as a second teacher, which synthesized nights have.
     "film-unet+day": {
         "lr": 2e-3,
-        "day_response": 3.0,
-        "day_weight": 6.0,
+        "day_response": 3.3,
+        "day_weight": 14.0,
         "amp": True,
         "warm_up_steps": 50,
+        "clip_norm": 3.0,
     },
     "staged+day": {
         "lr": 1e-2,
@@ -134,7 +137,7 @@ def main() -> None:
     parts = divided(given.coco, given.runs)
     nights = {
         "test": darkened(parts["test"], NIGHTS, CAMERAS, given.runs / "night_test"),
-        "train": darkened(parts["train"], 1, CAMERAS, given.runs / "night_train"),
+        "train": darkened(parts["train"], NIGHTS_TO_LEARN, CAMERAS, given.runs / "night_train"),
     }
     cache = given.runs / "cache"
     guide = create_guide("fastestdet:build", str(given.detector))

@@ -100,8 +100,8 @@ def train(
     day_weight: Annotated[
         float | None,
         typer.Option(
-            help="Of the difference in brightness and colour from the well-lit photograph, for "
-            "nights that `rawisp synth` made. [default: 0]"
+            help="Of the difference from the well-lit photograph, for nights that `rawisp synth` "
+            "made. [default: 0]"
         ),
     ] = None,
     day_response: Annotated[

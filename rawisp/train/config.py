@@ -44,8 +44,7 @@ class TrainConfig:
     instead; warm_up_steps: linear rise.
     optimizer: "adam", "adamw" or "sgd". clip_norm: of the gradients, 0 for none.
     color_weight: of the grey-world term on the enhanced image. day_weight: of the difference
-    in brightness and colour from the well-lit photograph, for nights that `synth` made of one;
-    day_response: of the difference between the detector's responses to both. box_loss: "own" or
+    from the well-lit photograph, for nights that `synth` made of one; day_response: of the difference between the detector's responses to both. box_loss: "own" or
     "smooth_l1".
     phase2_epochs: after `epochs`, detector and ISP together, at lr / 10 and phase2_detector_lr.
     amp: bfloat16 autocast for the detector and the ISP's U-Net (float16 with scaling on older GPUs

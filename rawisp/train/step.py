@@ -15,9 +15,8 @@ from rawisp.isp.base import Isp
 class Step(nn.Module):
     """ISP, detector and loss terms as one module, so that data-parallel training can wrap it.
 
-    color_weight: of the grey-world term (GenISP, equation 4). day_weight: of the difference in
-    brightness and colour (`likeness`) from the well-lit photograph, where a night was made from
-    one; day_response: of the difference between the detector's responses to both. amp: bfloat16 for
+    color_weight: of the grey-world term (GenISP, equation 4). day_weight: of the difference
+    (`likeness`) from the well-lit photograph, where a night was made from one; day_response: of the difference between the detector's responses to both. amp: bfloat16 for
     the detector and for the ISP's `encoded_modules`; the rest of the ISP computes in float32, where
     dark values need it.
     """
@@ -120,14 +119,15 @@ def grey_world(y: Tensor) -> Tensor:
 
 
 def likeness(y: Tensor, day: Tensor, cell: int = 12) -> Tensor:
-    """Mean absolute difference of both pictures' averages over cells of 12x12 pixels.
+    """Mean absolute difference of both pictures, plus that of their averages over 12x12 pixels.
 
-    That is brightness and colour. Details are left to the detector: taught pixel by pixel, an ISP
-    smooths, which detectors do not like (docs/decisions/0011).
+    The second is brightness and colour, which noise and details would drown in the first. Alone,
+    this teaches to smooth, which detectors do not like (docs/decisions/0011); the detector's own
+    terms keep what it needs.
     """
     size = (max(1, y.shape[1] // cell), max(1, y.shape[2] // cell))
     averages = [functional.adaptive_avg_pool2d(picture, size) for picture in (y, day)]
-    return (averages[0] - averages[1]).abs().mean()
+    return (y - day).abs().mean() + (averages[0] - averages[1]).abs().mean()
 
 
 def _compute_in_bfloat16(module: nn.Module) -> None:

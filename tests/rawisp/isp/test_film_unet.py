@@ -15,6 +15,7 @@ from rawisp.isp.film_unet import FilmUnetIsp
 from rawisp.isp.registry import create_isp
 
 WIDTHS = (16, 32, 48, 32, 16)
+TO_SRGB = torch.from_numpy(LINEAR_SRGB_FROM_XYZ).float()
 
 
 def trained(seed: int = 0) -> FilmUnetIsp:
@@ -22,7 +23,8 @@ def trained(seed: int = 0) -> FilmUnetIsp:
     torch.manual_seed(seed)
     isp = create_isp("film-unet")
     assert isinstance(isp, FilmUnetIsp)
-    torch.nn.init.normal_(isp.unet.last.weight, std=0.05)
+    for last in (isp.unet.coarse, isp.unet.fine):
+        torch.nn.init.normal_(last.weight, std=0.1)
     torch.nn.init.normal_(isp.head[2].weight, std=0.05)
     torch.nn.init.normal_(isp.head[2].bias, std=0.1)
     return isp.eval()
@@ -30,20 +32,39 @@ def trained(seed: int = 0) -> FilmUnetIsp:
 
 def blurred(x: Tensor) -> Tensor:
     kernel = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
-    padded = functional.pad(x, (1, 1, 1, 1), mode="replicate")
-    weight = kernel.view(1, 1, 3, 3).repeat(x.shape[1], 1, 1, 1)
-    return functional.conv2d(padded, weight, groups=x.shape[1])
+    padded = functional.pad(x[None], (1, 1, 1, 1), mode="replicate")
+    weight = kernel.view(1, 1, 3, 3).repeat(x.shape[0], 1, 1, 1)
+    return functional.conv2d(padded, weight, groups=x.shape[0])[0]
 
 
 def leaky(y: Tensor) -> Tensor:
     return torch.where(y > 0, y, 0.1 * y)
 
 
+def halved(y: Tensor) -> Tensor:
+    return (y[:, ::2, ::2] + y[:, 1::2, ::2] + y[:, ::2, 1::2] + y[:, 1::2, 1::2]) / 4
+
+
+def doubled(y: Tensor) -> Tensor:
+    return y.repeat_interleave(2, 1).repeat_interleave(2, 2)
+
+
+def between(y: Tensor, axis: int) -> Tensor:
+    """Twice as long: 3/4 of the nearest and 1/4 of the next sample, edges repeated."""
+    y = y.movedim(axis, 0)
+    before, after = torch.cat([y[:1], y[:-1]]), torch.cat([y[1:], y[-1:]])
+    both = torch.stack([0.75 * y + 0.25 * before, 0.75 * y + 0.25 * after], 1)
+    return both.flatten(0, 1).movedim(0, axis)
+
+
+def enlarged(y: Tensor) -> Tensor:
+    return between(between(y, 1), 2)
+
+
 def steered(isp: FilmUnetIsp, x: Tensor) -> tuple[Tensor, Tensor]:
     """(exposure, the encoder's numbers) of one image (3, H, W)."""
     w = isp.state_dict()
-    linear = torch.from_numpy(LINEAR_SRGB_FROM_XYZ).float() @ x.flatten(1)
-    cells = functional.adaptive_avg_pool2d(linear.view(x.shape), 32)
+    cells = functional.adaptive_avg_pool2d((TO_SRGB @ x.flatten(1)).view(x.shape), 32)
     ordered = cells.mean(0).flatten().sort()[0]
     exposure = 0.2 / ordered[round(0.75 * 1023)].clamp(min=1e-5)
     seen = (cells * exposure).clamp(0, 4)
@@ -51,29 +72,17 @@ def steered(isp: FilmUnetIsp, x: Tensor) -> tuple[Tensor, Tensor]:
     for layer in (0, 2, 4):
         weight, bias = w[f"encoder.{layer}.weight"], w[f"encoder.{layer}.bias"]
         y = leaky(functional.conv2d(y, weight, bias, stride=2, padding=1))
-    y = torch.cat([y[0].mean((1, 2)), y[0].flatten(1).max(1)[0]])
+    apart = x.diff(dim=2).abs().clamp(max=0.05).mean((1, 2)) * exposure
+    noise = apart.clamp(min=1e-4).log2() / 8
+    octaves = exposure.log2()[None] / 8
+    y = torch.cat([y[0].mean((1, 2)), y[0].flatten(1).max(1)[0], noise, octaves])
     y = leaky(w["head.0.weight"] @ y + w["head.0.bias"])
     return exposure, w["head.2.weight"] @ y + w["head.2.bias"]
 
 
-def reference(isp: FilmUnetIsp, x: Tensor) -> Tensor:
-    """The formula of the module's docstring for one image, layer by layer."""
+def written(isp: FilmUnetIsp, seen: Tensor, film: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """What the U-Net says of (19, H / 2, W / 2), layer by layer."""
     w = isp.state_dict()
-    height, width = x.shape[1:]
-    exposure, said = steered(isp, x)
-    mixing = torch.eye(3) + 0.3 * said[:9].view(3, 3)
-    matrix = said[9:12].exp().diag() @ mixing @ torch.from_numpy(LINEAR_SRGB_FROM_XYZ).float()
-    linear = (exposure * matrix @ x.flatten(1)).view(x.shape)
-    k = 0.3 + 0.6 / (1 + torch.exp(-said[13]))
-    y = linear.clamp(min=1e-4)
-    y = torch.where(y > k, k + (1 - k) * (y - k) / (y - k + 1 - k), y)
-    base = y ** (torch.exp(0.3 * said[12]) / 2.2)
-    root = (linear / (linear.abs() + 1e-3).sqrt()).clamp(-1, 1.5)
-    plane = (exposure.log2() / 8).expand(1, height, width)
-    seen = torch.cat([base, root, plane]).numpy()
-    seen = np.pad(seen, ((0, 0), (0, -height % 8), (0, -width % 8)), mode="edge")
-    cells = np.stack([seen[c, i::2, j::2] for c in range(7) for i in (0, 1) for j in (0, 1)])
-    film = list(said[14:].split([c for channels in WIDTHS for c in (channels, channels)]))
 
     def block(y: Tensor, n: int, *names: str) -> Tensor:
         for name in names:
@@ -81,25 +90,57 @@ def reference(isp: FilmUnetIsp, x: Tensor) -> Tensor:
             y = leaky(functional.conv2d(y, weight, bias, padding=1))
         return y * (1 + film[2 * n].view(-1, 1, 1)) + film[2 * n + 1].view(-1, 1, 1)
 
-    def halved(y: Tensor) -> Tensor:
-        return (y[:, ::2, ::2] + y[:, 1::2, ::2] + y[:, ::2, 1::2] + y[:, 1::2, 1::2]) / 4
-
-    def doubled(y: Tensor) -> Tensor:
-        return y.repeat_interleave(2, 1).repeat_interleave(2, 2)
-
-    half = block(torch.from_numpy(cells), 0, "half_in.0.0", "half_in.1.0")
+    half = block(seen, 0, "half_in.0.0", "half_in.1.0")
     quarter = block(halved(half), 1, "quarter_in.0.0", "quarter_in.1.0")
     y = block(halved(quarter), 2, "eighth.0.0.0", "eighth.0.1.0", "eighth.1.0")
     y = block(torch.cat([doubled(y), quarter]), 3, "quarter_out.0.0", "quarter_out.1.0")
+    coarse = functional.conv2d(y, w["unet.coarse.weight"], w["unet.coarse.bias"], padding=1)
     y = block(torch.cat([doubled(y), half]), 4, "half_out.0.0", "half_out.1.0")
-    y = functional.conv2d(y, w["unet.last.weight"], w["unet.last.bias"], padding=1)
-    written = torch.zeros(4, *seen.shape[1:])
-    for c in range(4):
+    return coarse, functional.conv2d(y, w["unet.fine.weight"], w["unet.fine.bias"], padding=1)
+
+
+def weighted(details: Tensor, weights: Tensor) -> Tensor:
+    luma = details.mean(0, keepdim=True).expand(3, -1, -1)
+    return luma * weights[0] + (details - luma) * weights[1]
+
+
+def reference(isp: FilmUnetIsp, x: Tensor) -> Tensor:
+    """The formula of the module's docstring for one image."""
+    height, width = x.shape[1:]
+    exposure, said = steered(isp, x)
+    matrix = said[9:12].exp().diag() @ (torch.eye(3) + 0.3 * said[:9].view(3, 3)) @ TO_SRGB
+    wide = np.pad(x.numpy(), ((0, 0), (0, -height % 8), (0, -width % 8)), mode="edge")
+    full = torch.from_numpy(wide)
+    full = (exposure * matrix @ full.flatten(1)).view(full.shape) - 0.05 * said[12:15, None, None]
+    k = 0.3 + 0.6 / (1 + torch.exp(-said[15]))
+    full = torch.where(full > k, k + (1 - k) * (full - k) / (full - k + 1 - k), full)
+    two = halved(full)
+    four = halved(two)
+    eight = halved(four)
+
+    def root(y: Tensor) -> Tensor:
+        return (y / (y.abs() + 1e-3).sqrt()).clamp(min=-1)
+
+    pixels = root(full)
+    cells = [pixels[c, i::2, j::2] for c in range(3) for i in (0, 1) for j in (0, 1)]
+    plane = (exposure.log2() / 8).expand(1, *two.shape[1:])
+    seen = torch.cat([torch.stack(cells), root(two), doubled(root(four)), plane])
+    film = list(said[18:].split([c for channels in WIDTHS for c in (channels, channels)]))
+    coarse, fine = written(isp, seen, film)
+    weights = 2 / (1 + torch.exp(-fine[:4]))
+    y = enlarged(eight) + weighted(four - enlarged(eight), 2 / (1 + torch.exp(-coarse)))
+    y = enlarged(y) + weighted(two - enlarged(four), weights[:2])
+    y = enlarged(y) + weighted(full - enlarged(two), doubled(weights[2:]))
+    t = 0.004 * said[16].exp()
+    g = torch.exp(0.3 * said[17]) / 2.2
+    y = ((y + t).clamp(min=1e-4) ** g - t**g) / ((1 + t) ** g - t**g)
+    residual = torch.zeros_like(y)
+    for c in range(3):
         for i in (0, 1):
             for j in (0, 1):
-                written[c, i::2, j::2] = y[4 * c + 2 * i + j]
-    smooth = blurred(written[None, :, :height, :width])[0]
-    return (base + smooth[:3] + smooth[3:] * (blurred(base[None])[0] - base)).clamp(0, 1)
+                residual[c, i::2, j::2] = fine[4 + 4 * c + 2 * i + j]
+    y = y[:, :height, :width] + blurred(residual[:, :height, :width])
+    return y.clamp(0, 1)
 
 
 @pytest.mark.parametrize("size", [(40, 56), (37, 45), (3, 3)])
@@ -115,7 +156,9 @@ def test_a_fresh_one_only_exposes_and_encodes() -> None:
     isp = create_isp("film-unet").eval()
     x = torch.tensor([0.9505, 1.0, 1.0888]).view(1, 3, 1, 1).repeat(1, 1, 40, 40) * 0.003
     with torch.no_grad():  # a grey wall in the dark: the target through the gamma
-        torch.testing.assert_close(isp(x), torch.full_like(x, 0.2 ** (1 / 2.2)), atol=2e-3, rtol=0)
+        g, t = 1 / 2.2, 0.004
+        grey = ((0.2 + t) ** g - t**g) / ((1 + t) ** g - t**g)
+        torch.testing.assert_close(isp(x), torch.full_like(x, grey), atol=2e-3, rtol=0)
 
 
 def test_brightness_of_the_night_makes_no_difference_to_a_fresh_one() -> None:

@@ -39,16 +39,16 @@ def test_all_terms_are_per_image_and_weighted() -> None:
     terms = Step(isp, Mean(), color_weight=2.0, day_weight=10.0)(images, [NOTHING] * 2, days)
     assert terms["mean"].tolist() == pytest.approx([0.2, 0.4], abs=1e-5)
     assert terms["color"].tolist() == pytest.approx([0.0, 0.0], abs=1e-5)
-    assert terms["day"].tolist() == pytest.approx([3.0, 0.0], abs=1e-4)
+    assert terms["day"].tolist() == pytest.approx([6.0, 0.0], abs=1e-4)
 
 
-def test_likeness_is_of_brightness_and_colour_and_not_of_details() -> None:
+def test_likeness_counts_brightness_and_colour_more_than_details() -> None:
     day = torch.rand(3, 50, 61) * 0.5
-    noise = torch.tensor([[0.1, -0.1], [-0.1, 0.1]]).repeat(24, 30)
     noisy = day.clone()
-    noisy[:, :48, :60] += noise
-    assert float(likeness(noisy, day)) < 1e-3
-    assert float(likeness(day + 0.1, day)) == pytest.approx(0.1, abs=1e-4)
+    noisy[:, :48, :60] += torch.tensor([[0.1, -0.1], [-0.1, 0.1]]).repeat(24, 30)
+    everywhere = 48 * 60 / (50 * 61)
+    assert float(likeness(noisy, day)) == pytest.approx(0.1 * everywhere, abs=2e-3)
+    assert float(likeness(day + 0.1, day)) == pytest.approx(0.2, abs=1e-4)
     assert float(likeness(day[:, :5, :7], day[:, :5, :7] * 0.0)) > 0.0
 
 
