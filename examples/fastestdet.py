@@ -53,14 +53,14 @@ class FastestDet(Guide):
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
         self.network = network
-        self._night: tuple[Sequence[Tensor], dict[str, Tensor]] = ((), {})
+        self._night: tuple[Sequence[Tensor], Tensor, dict[str, Tensor]] = ((), torch.zeros(0), {})
         for name in WATCHED:
             self._watch(name)
 
     def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
         """The published training loss, one number per image and term."""
         out = self._forward(images)
-        self._night = (images, self._seen)
+        self._night = (images, out, self._seen)
         terms: list[dict[str, Tensor]] = []
         for n, (image, target) in enumerate(zip(images, targets, strict=True)):
             height, width = image.shape[1:]
@@ -69,24 +69,22 @@ class FastestDet(Guide):
         return {name: torch.stack([one[name] for one in terms]) for name in terms[0]}
 
     def disagreement(self, images: Sequence[Tensor], by_day: Sequence[Tensor]) -> Tensor:
-        """What the network makes of the night at WATCHED against what it makes of the day.
+        """What the network makes of the night against what it makes of the day, (B,).
 
-        Smooth-L1 of each layer's values in units of their channel's spread by day, averaged, and
-        summed over the layers; where boxes and classes come out, cells count as much as there is an
-        object by day. Features teach an ISP faster than boxes can: every cell of every layer says
-        something, in photographs without a box as well.
+        At WATCHED layers, smooth-L1 in units of the channel's spread by day, averaged, summed over
+        the layers; where boxes and classes come out, cells count as much as there is an object by
+        day. Half of `divergence` besides. Features teach an ISP faster than boxes can: every cell
+        of every layer says something, in photographs without a box as well.
         """
-        given, night = self._night
+        given, out, night = self._night
         if given is not images:  # else `losses` has just been asked for the very same
-            self._forward(images)
-            night = self._seen
-        self._night = ((), {})
+            out, night = self._forward(images), self._seen
+        self._night = ((), out, {})
         with torch.no_grad():
-            objectness = self._forward(by_day)[:, :1]
-            day = self._seen
-        share = objectness + 0.02
+            by_day_out, day = self._forward(by_day), self._seen
+        share = by_day_out[:, :1] + 0.02
         share = share / share.mean(dim=(1, 2, 3), keepdim=True)
-        total = torch.zeros(len(images), device=objectness.device)
+        total = 0.5 * divergence(out, by_day_out)
         for name in WATCHED:
             spread = day[name].std(dim=(2, 3), keepdim=True)
             spread = spread + 0.05 * spread.mean(dim=1, keepdim=True) + 1e-6
@@ -144,6 +142,18 @@ def decoded(out: Tensor) -> Tensor:
     y = (at.view(-1, 1) + torch.tanh(out[2])) / CELLS
     half_width, half_height = torch.sigmoid(out[3]) / 2, torch.sigmoid(out[4]) / 2
     return torch.stack([x - half_width, y - half_height, x + half_width, y + half_height])
+
+
+def divergence(out: Tensor, by_day: Tensor) -> Tensor:
+    """Kullback-Leibler of objectness, and of classes where there is an object by day, (B,).
+
+    Summed over the cells and divided by the objectness by day.
+    """
+    low, share = 1e-4, by_day[:, 0]
+    p, q = out[:, 0].clamp(low, 1 - low), share.clamp(low, 1 - low)
+    objects = q * (q / p).log() + (1 - q) * ((1 - q) / (1 - p)).log()
+    classes = (by_day[:, 5:] * ((by_day[:, 5:] + low) / (out[:, 5:] + low)).log()).sum(dim=1)
+    return (objects + share * classes).sum(dim=(1, 2)) / share.sum(dim=(1, 2)).clamp(min=1.0)
 
 
 def image_loss(out: Tensor, boxes: Tensor, labels: Tensor) -> dict[str, Tensor]:

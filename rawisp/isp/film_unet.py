@@ -14,8 +14,9 @@ the U-Net by feature-wise linear modulation f (Perez et al., AAAI 2018, "FiLM").
 
 In deep shade most pixels are less than their noise and half of them below zero. A curve in front of
 an average turns them into haze, so details are weakened in linear light, by scale, luma and chroma
-apart, before the curve; but after the shoulder, since lamps would ring. The residual r is what is added where that is not enough. Both networks end
-in zeros: a fresh one renders M0 e x through a fixed curve.
+apart, before the curve; but after the shoulder, since lamps would ring. The residual r is what is
+added where that is not enough. Both networks end in zeros: a fresh one renders M0 e x through a
+fixed curve.
 """
 
 from __future__ import annotations
@@ -148,8 +149,8 @@ class FilmUnetIsp(Isp):
         self.head = nn.Sequential(nn.Linear(2 * config.encoder + 4, 64), nn.LeakyReLU(0.1), last)
 
     def predict(self, x: Tensor) -> dict[str, Tensor]:
-        """{"matrix": (B, 3, 3) to exposed linear sRGB, "veil": (B, 3) to be taken off that, "curve":
-        (B, 3) shoulder, toe and gamma, "exposure": (B, 1), "film": (B, modulations)}."""
+        """{"matrix": (B, 3, 3) to exposed linear sRGB, "veil": (B, 3) to be taken off that,
+        "curve": (B, 3) shoulder, toe and gamma, "exposure": (B, 1), "film": (B, modulations)}."""
         cells = torch.einsum("ij,bjhw->bihw", self.start, cell_averages(x.float(), self.thumbnail))
         exposure = self._exposure(cells)
         seen = (cells * exposure.view(-1, 1, 1, 1)).clamp(0.0, 4.0)

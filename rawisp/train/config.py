@@ -43,9 +43,9 @@ class TrainConfig:
     ten; final_lr: share of it that an exponential ends at; cosine: fall to zero along half a cosine
     instead; warm_up_steps: linear rise.
     optimizer: "adam", "adamw" or "sgd". clip_norm: of the gradients, 0 for none.
-    color_weight: of the grey-world term on the enhanced image. day_weight: of the difference
-    from the well-lit photograph, for nights that `synth` made of one; day_response: of the difference between the detector's responses to both. box_loss: "own" or
-    "smooth_l1".
+    color_weight: of the grey-world term on the enhanced image. day_weight: of the difference from
+    the well-lit photograph, for nights that `synth` made of one; day_response: of the difference
+    between the detector's responses to both. box_loss: "own" or "smooth_l1".
     phase2_epochs: after `epochs`, detector and ISP together, at lr / 10 and phase2_detector_lr.
     amp: bfloat16 autocast for the detector and the ISP's U-Net (float16 with scaling on older GPUs
     is not offered).

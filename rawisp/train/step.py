@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +17,9 @@ class Step(nn.Module):
     """ISP, detector and loss terms as one module, so that data-parallel training can wrap it.
 
     color_weight: of the grey-world term (GenISP, equation 4). day_weight: of the difference
-    (`likeness`) from the well-lit photograph, where a night was made from one; day_response: of the difference between the detector's responses to both. amp: bfloat16 for
-    the detector and for the ISP's `encoded_modules`; the rest of the ISP computes in float32, where
-    dark values need it.
+    (`likeness`) from the well-lit photograph, where a night was made from one; day_response: of the
+    difference between the detector's responses to both. amp: bfloat16 for the detector and for the
+    ISP's `encoded_modules`; the rest of the ISP computes in float32, where dark values need it.
     """
 
     def __init__(
@@ -134,10 +135,10 @@ def _compute_in_bfloat16(module: nn.Module) -> None:
     """From here on, `module` computes under autocast; its result is bfloat16."""
     forward = type(module).forward
 
-    def under_autocast(x: Tensor, *others: Tensor) -> Tensor:
+    def under_autocast(x: Tensor, *others: Tensor) -> Any:
         # Channels last: a third faster for small numbers of channels on a CPU.
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(x.device.type, torch.bfloat16):
             return forward(module, x, *others)
 
-    module.forward = under_autocast  # type: ignore[method-assign]
+    module.forward = under_autocast
