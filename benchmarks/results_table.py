@@ -1,12 +1,15 @@
 """Writes the tables of docs/results.md from benchmarks/results/*.json.
 
-python -m benchmarks.results_table
+    python -m benchmarks.results_table [--check]
+
+With --check nothing is written; exit code 1 if the page says something else.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +88,8 @@ def main() -> None:
         after = rest.partition(f"<!-- /{name} -->")[2]
         body = f"{table(result)}\n\n{circumstances(result)}"
         text = f"{before}<!-- {name} -->\n{body}\n<!-- /{name} -->{after}"
+    if "--check" in sys.argv:
+        sys.exit(text != PAGE.read_text())
     PAGE.write_text(text)
     print(PAGE)
 

@@ -19,7 +19,7 @@ def enhance(
             help="A shipped name, one of rawisp's safetensors files, or a TorchScript or .pt2 file "
             "(which are programs).",
         ),
-    ] = "classic",
+    ] = "night",
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]")] = "auto",
     format: Annotated[Literal["png", "jpg", "tiff"], typer.Option(help="8-bit RGB.")] = "png",
     fit: Annotated[

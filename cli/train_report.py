@@ -147,5 +147,6 @@ def epoch_cells(record: dict[str, Any], names: list[str]) -> list[str]:
 def _precision(record: dict[str, Any]) -> tuple[str, str]:
     validation = record.get("validation") or {}
     texts = [validation.get(key) for key in ("ap", "ap50")]
-    first, second = ("-" if v is None else f"{100 * v:.1f}" for v in texts)
+    # As `rawisp eval` and the files have it: 0 to 1.
+    first, second = ("-" if v is None else f"{v:.3f}" for v in texts)
     return first, second

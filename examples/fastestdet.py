@@ -28,13 +28,13 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import batched_nms
 
-from rawisp.detect import Detections, Guide, Target
+from rawisp.detect import Detections, Guide, Target, features_apart
 
 SIDE, CELLS = 352, 22
 # By the graph's node numbers: the ends of the three stages, the fused features, and objectness,
 # boxes and classes before their activations.
 OUTPUTS = ("Conv_257", "Conv_260")
-WATCHED = ("Concat_56", "Concat_170", "Concat_224", "Relu_248", "Conv_253", *OUTPUTS)
+WATCHED = ("Concat_56", "Concat_170", "Concat_224", "Relu_248", "Conv_253")
 SCORE_THRESHOLD, NMS_IOU, MOST = 0.001, 0.45, 100
 COCO = """person|bicycle|car|motorcycle|airplane|bus|train|truck|boat|traffic light|fire hydrant|
 stop sign|parking meter|bench|bird|cat|dog|horse|sheep|cow|elephant|bear|zebra|giraffe|backpack|
@@ -54,7 +54,7 @@ class FastestDet(Guide):
         super().__init__()
         self.network = network
         self._night: tuple[Sequence[Tensor], Tensor, dict[str, Tensor]] = ((), torch.zeros(0), {})
-        for name in WATCHED:
+        for name in (*WATCHED, *OUTPUTS):
             self._watch(name)
 
     def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
@@ -71,10 +71,9 @@ class FastestDet(Guide):
     def disagreement(self, images: Sequence[Tensor], by_day: Sequence[Tensor]) -> Tensor:
         """What the network makes of the night against what it makes of the day, (B,).
 
-        At WATCHED layers, smooth-L1 in units of the channel's spread by day, averaged, summed over
-        the layers; where boxes and classes come out, cells count as much as there is an object by
-        day. Half of `divergence` besides. Features teach an ISP faster than boxes can: every cell
-        of every layer says something, in photographs without a box as well.
+        `features_apart` at WATCHED layers, and at OUTPUTS, where cells count as much as there is
+        an object by day. Half of `divergence` besides. Features teach an ISP faster than boxes can:
+        every cell of every layer says something, in photographs without a box as well.
         """
         given, out, night = self._night
         if given is not images:  # else `losses` has just been asked for the very same
@@ -85,14 +84,9 @@ class FastestDet(Guide):
         share = by_day_out[:, :1] + 0.02
         share = share / share.mean(dim=(1, 2, 3), keepdim=True)
         total = 0.5 * divergence(out, by_day_out)
-        for name in WATCHED:
-            spread = day[name].std(dim=(2, 3), keepdim=True)
-            spread = spread + 0.05 * spread.mean(dim=1, keepdim=True) + 1e-6
-            apart = functional.smooth_l1_loss(
-                night[name] / spread, day[name] / spread, reduction="none"
-            )
-            total = total + ((share * apart) if name in OUTPUTS else apart).mean(dim=(1, 2, 3))
-        return total
+        total = total + features_apart([night[k] for k in WATCHED], [day[k] for k in WATCHED])
+        outputs = [night[k] for k in OUTPUTS], [day[k] for k in OUTPUTS]
+        return total + features_apart(*outputs, weight=share)
 
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """Score = objectness^0.6 x class^0.4, one class per cell, NMS at IoU 0.45 per class."""

@@ -2,7 +2,7 @@
 
     frame = rawisp.open_raw("night.ARW")
     xyz = frame.pack(color="xyz")          # float32 (H/2, W/2, 3), linear CIE XYZ
-    isp = rawisp.load_isp("classic")
+    isp = rawisp.load_isp("night")
     image = isp(xyz)                       # uint8 (h, w, 3), RGB
 
 Importing this costs nothing; what a name needs is imported when it is first used.

@@ -71,11 +71,11 @@ def prepare(
     What is packed already with the same settings from unchanged files is not decoded again; a run
     that was killed continues. fresh_nights: photographs that `synth` darkened can be darkened anew
     (`PreparedImage.load_night`), where the originals are still there. A file that fails is left out
-    and reported as an event. Each setting (colour, fit) has a folder of its own below `folder`.
+    and reported as an event. Each data set with each setting (colour, fit) has a folder of its own
+    below `folder`, so that data sets whose files have equal names can share one.
     """
     settings = PackSettings(dtype="float16", color=color, orient="upright", fit=fit)
-    key = hashlib.sha256(json.dumps(settings.record(), sort_keys=True).encode()).hexdigest()[:12]
-    target = os.path.join(folder, key)
+    target = os.path.join(folder, _key(dataset.root, settings))
     paths = [sample.path for sample in dataset.samples]
     on_event(Event("note", text=_announcement(paths, fit, target)))
     report = pack_files(
@@ -101,6 +101,12 @@ def prepare(
     if report.interrupted:
         raise KeyboardInterrupt
     return Prepared(dataset.categories, images, failed)
+
+
+def _key(root: str, settings: PackSettings) -> str:
+    """Of a data set, by its real path, packed in one way."""
+    parts = {**settings.record(), "data": os.path.realpath(root)}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def pack_files(

@@ -81,7 +81,7 @@ class EnhanceSettings:
     expect_sha256: as in `load_isp`.
     """
 
-    checkpoint: str = "classic"
+    checkpoint: str = "night"
     device: str = "auto"
     format: Literal["png", "jpg", "tiff"] = "png"
     fit: geometry.Fit | Literal["checkpoint"] | None = "checkpoint"

@@ -1,4 +1,4 @@
-"""Loading a trained ISP: `load_isp("classic" | path)` gives a `LoadedIsp` to call on arrays."""
+"""Loading a trained ISP: `load_isp("night" | path)` gives a `LoadedIsp` to call on arrays."""
 
 from __future__ import annotations
 

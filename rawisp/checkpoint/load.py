@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rawisp.checkpoint.loaded import LoadedIsp
 
 # Checkpoints that come with the package, by name.
-SHIPPED = ("classic", "rawpy-default")
-DEFAULT_CHECKPOINT = "classic"
+SHIPPED = ("night", "classic", "rawpy-default")
+DEFAULT_CHECKPOINT = "night"
 
 
 def shipped_checkpoints() -> list[dict[str, str]]:
@@ -99,9 +99,9 @@ def load_isp(
 
     Parameters
     ----------
-    name_or_path : "classic", "rawpy-default"; a safetensors file of rawisp, which is safe to open;
-        or a TorchScript (.ts) or torch.export (.pt2) file. Loading these can run code from them:
-        use files you trust as you would a program.
+    name_or_path : "night", "classic", "rawpy-default"; a safetensors file of rawisp, which is safe
+        to open; or a TorchScript (.ts) or torch.export (.pt2) file. Loading these can run code from
+        them: use files you trust as you would a program.
     safe : accept only files that are safe to open.
     expect_sha256 : refuse a file whose bytes have another hash.
     device : "auto" (CUDA when there is one), "cpu", "cuda" or "cuda:1".

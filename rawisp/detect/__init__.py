@@ -1,6 +1,7 @@
 """Detectors as guides: per-image losses in training, boxes in evaluation, behind one interface."""
 
 from rawisp.detect.base import Detections, Guide, Target, freeze, thaw, weights_hash
+from rawisp.detect.features import features_apart
 from rawisp.detect.registry import create_guide, guide_names, save_guide
 
 __all__ = [
@@ -8,6 +9,7 @@ __all__ = [
     "Guide",
     "Target",
     "create_guide",
+    "features_apart",
     "freeze",
     "guide_names",
     "save_guide",

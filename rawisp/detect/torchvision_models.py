@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rawisp.detect.base import Detections, Guide, Target
+from rawisp.detect.features import features_apart
 from rawisp.errors import UsageError
 
 # Names of ours are torchvision's builders'. SSDLite works at 320x320, the others at 800 to 1333.
@@ -120,17 +121,13 @@ class TorchvisionGuide(Guide):
         return {**first, **second}
 
     def disagreement(self, images: Sequence[Tensor], by_day: Sequence[Tensor]) -> Tensor:
-        """Mean over the backbone's levels of the squared difference, in units of the variance."""
+        """Of the backbone's levels, see `features_apart`."""
         values: dict[int, Tensor] = {}
         for indices in by_size(images):
             seen = self._features([images[n] for n in indices])
             with torch.no_grad():
                 wanted = self._features([by_day[n] for n in indices])
-            each = [
-                (a - b).square().flatten(1).mean(dim=1) / b.flatten(1).var(dim=1).clamp(min=1e-6)
-                for a, b in zip(seen, wanted, strict=True)
-            ]
-            for n, value in zip(indices, torch.stack(each).mean(dim=0), strict=True):
+            for n, value in zip(indices, features_apart(seen, wanted), strict=True):
                 values[n] = value
         return torch.stack([values[n] for n in range(len(images))])
 

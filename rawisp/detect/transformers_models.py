@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rawisp.detect.base import Detections, Guide, Target
+from rawisp.detect.features import features_apart
 from rawisp.detect.transformers_zoo import PUBLISHED
 from rawisp.errors import CheckpointError, UsageError, display_path
 
@@ -133,6 +134,25 @@ class TransformersGuide(Guide):
             kind = name.split("_")[1]
             sums[kind] = sums[kind] + value if kind in sums else value
         return sums
+
+    def disagreement(self, images: Sequence[Tensor], by_day: Sequence[Tensor]) -> Tensor:
+        """Of the backbone's levels, see `features_apart`."""
+        self.model.eval()
+        values: dict[int, Tensor] = {}
+        pairs = zip(self._batches(images), self._batches(by_day), strict=True)
+        for (indices, batch), (_, day) in pairs:
+            seen = self._features(batch)
+            with torch.no_grad():
+                wanted = self._features(day)
+            for n, value in zip(indices, features_apart(seen, wanted), strict=True):
+                values[n] = value
+        return torch.stack([values[n] for n in range(len(images))])
+
+    def _features(self, batch: Tensor) -> list[Tensor]:
+        """The backbone's levels, each (B, C, h, w)."""
+        everywhere = torch.ones(batch.shape[0], *batch.shape[2:], dtype=torch.bool).to(batch.device)
+        levels = self.model.model.backbone(batch, everywhere)
+        return [features for features, _ in levels]
 
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """As many boxes as there are queries; no suppression, which these detectors do without."""

@@ -37,7 +37,7 @@ OPTIONS = {
         "--format": "npy", "--dtype": "float32", "--color": "xyz", "--orient": "sensor", **COMMON,
     },
     "enhance": {
-        "--ckpt": "classic", "--device": "auto", "--format": "png",
+        "--ckpt": "night", "--device": "auto", "--format": "png",
         "--fit": "as the checkpoint was trained", "--orient": "upright", "--annotations": "",
         "--annotation-frame": "auto", "--input-color": "", **COMMON,
     },

@@ -72,8 +72,8 @@ def rendered(tmp_path_factory: pytest.TempPathFactory, make_raw: MakeRaw) -> Ren
 
 
 @pytest.fixture(scope="module")
-def classic() -> Any:
-    return rawisp.load_isp("classic", device="cpu")
+def default() -> Any:
+    return rawisp.load_isp(device="cpu")
 
 
 def pixels(path: Path) -> Any:
@@ -84,14 +84,14 @@ def pixels(path: Path) -> Any:
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_the_image_is_what_the_library_call_gives(
-    rendered: Rendered, classic: Any, orientation: int
+    rendered: Rendered, default: Any, orientation: int
 ) -> None:
     frame = rawisp.open_raw(rendered.raw(orientation))
     upright = pixels(rendered.upright / "raw" / f"turned{orientation}.png")
     assert upright.shape == ((40, 60, 3) if orientation <= 4 else (60, 40, 3))
-    assert np.array_equal(upright, classic(frame.pack(orient="upright")))
+    assert np.array_equal(upright, default(frame.pack(orient="upright")))
     sensor = pixels(rendered.sensor / "raw" / f"turned{orientation}.png")
-    assert np.array_equal(sensor, classic(frame.pack(orient="sensor")))
+    assert np.array_equal(sensor, default(frame.pack(orient="sensor")))
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
@@ -130,12 +130,12 @@ def test_the_affine_says_where_the_pixels_went(
 
 
 def test_the_manifest_names_checkpoint_and_device(
-    rendered: Rendered, read_manifest_lines: ReadLines, classic: Any
+    rendered: Rendered, read_manifest_lines: ReadLines, default: Any
 ) -> None:
     lines = read_manifest_lines(rendered.upright)
     assert len(lines) == len({line["output"] for line in lines}) == 9 * len(KINDS)
     for line in lines:
-        assert line["checkpoint"] == {"name": "classic", "sha256": classic.sha256}
+        assert line["checkpoint"] == {"name": "night", "sha256": default.sha256}
         assert line["settings"]["verb"] == "enhance" and line["settings"]["fit"] == [1333, 800]
         assert line["device"].startswith(("cpu", "cuda"))
         assert line["camera"]["make"] in ("SONY", "NIKON CORPORATION")
@@ -170,7 +170,7 @@ def formats(
 
 @pytest.mark.parametrize("name", FITS)
 def test_fit_sets_the_size_before_the_isp(
-    rendered: Rendered, formats: dict[str, tuple[Path, RunReport]], classic: Any, name: str
+    rendered: Rendered, formats: dict[str, tuple[Path, RunReport]], default: Any, name: str
 ) -> None:
     fit = FITS[name]
     for orientation, size in ((1, (60, 40)), (6, (40, 60))):
@@ -182,7 +182,7 @@ def test_fit_sets_the_size_before_the_isp(
         image = pixels(out / record["output"])
         assert image.shape == (height, width, 3)
         if not record["output"].endswith("jpg"):
-            assert np.array_equal(image, classic(packed, fit=fit))
+            assert np.array_equal(image, default(packed, fit=fit))
     if name == "20x10":
         assert (formats[name][1].records[0]["output_size"]) == [15, 10]
 
@@ -280,7 +280,7 @@ def test_a_file_whose_pack_run_was_killed_is_no_bug(odd: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("name", ["foreign", "half", "fortran", "big_endian"])
 def test_a_foreign_array_is_accepted_with_a_warning(
-    odd: dict[str, Any], rendered: Rendered, classic: Any, name: str
+    odd: dict[str, Any], rendered: Rendered, default: Any, name: str
 ) -> None:
     assert odd[name]["status"] == "done", odd[name]["reason"]
     assert odd[name]["warnings"] == [
@@ -288,7 +288,7 @@ def test_a_foreign_array_is_accepted_with_a_warning(
     ]
     packed = np.load(rendered.sources / "npy-sensor" / "turned1.npy")
     packed = packed.astype("f2" if name == "half" else "f4").astype("f4")
-    assert np.array_equal(pixels(odd["out"] / f"{name}.png"), classic(packed))
+    assert np.array_equal(pixels(odd["out"] / f"{name}.png"), default(packed))
 
 
 def test_good_files_beside_them_are_rendered(odd: dict[str, Any], rendered: Rendered) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from rawisp.checkpoint import describe_checkpoint, load_isp
 from rawisp.data.augment import AugmentSettings
@@ -205,3 +206,21 @@ def test_impossible_settings_are_refused() -> None:
     for wrong in ({"batch_size": 0}, {"lr": 0.0}, {"val": 1.0}, {"optimizer": "lion"}):
         with pytest.raises(UsageError):
             TrainConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_tensorboard_gets_the_loss_where_it_is_installed(small_run: Run, tmp_path: Path) -> None:
+    board = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    small_run(tmp_path / "run", epochs=2)
+    events = board.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    told = [event.value for event in events.Scalars("loss")]
+    assert told == pytest.approx([record["loss"] for record in lines(tmp_path / "run")], rel=1e-5)
+
+
+def test_amp_learns_nearly_the_same(small_run: Run, tmp_path: Path) -> None:
+    for name in ("exact", "rounded"):
+        small_run(tmp_path / name, epochs=1, amp=name == "rounded")
+    exact, rounded = (load_file(tmp_path / n / "isp.safetensors") for n in ("exact", "rounded"))
+    for key, tensor in exact.items():
+        torch.testing.assert_close(tensor, rounded[key], atol=0.05, rtol=0)
+    losses = [lines(tmp_path / name)[0]["loss"] for name in ("exact", "rounded")]
+    assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.02)

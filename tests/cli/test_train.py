@@ -1,0 +1,48 @@
+"""`rawisp train` as a command: what goes to stdout and stderr, what is said of mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rawisp.cli.app import app
+from rawisp.errors import RawispError
+
+
+def command(sample_data: Path, out: Path, cache: Path, *more: str) -> list[str]:
+    small = ["--detector-weights", "random", "--fit", "60x40", "--epochs", "1", "--device", "cpu"]
+    where = ["train", str(sample_data), "-o", str(out), "--cache", str(cache)]
+    return [*where, "--isp", "staged", "--detector", "tiny", *small, *more]
+
+
+def test_numbers_go_to_stdout_and_talk_to_stderr(sample_data: Path, tmp_path: Path) -> None:
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    done = CliRunner().invoke(app, command(sample_data, run, cache, "--val", "0.3", "--json"))
+    assert done.exit_code == 0, done.output
+    (line,) = done.stdout.splitlines()
+    record = json.loads(line)
+    assert record["epoch"] == 1 and 0.0 <= record["validation"]["ap50"] <= 1.0
+    told = CliRunner().invoke(app, command(sample_data, tmp_path / "b", cache, "--val", "0.3"))
+    assert told.exit_code == 0
+    assert str(tmp_path / "b") in told.output.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--isp", "stagedd"], "no ISP is called 'stagedd'"),
+        (["--detector", "tinyy"], "tinyy"),
+        (["--isp-config", "gamma"], "not of the form NAME=VALUE"),
+        (["--resume", "--epochs", "3"], "no run to continue"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    more: list[str], said: str, sample_data: Path, tmp_path: Path
+) -> None:
+    done = CliRunner().invoke(app, command(sample_data, tmp_path / "r", tmp_path / "c", *more))
+    assert isinstance(done.exception, RawispError)
+    sentence = str(done.exception)
+    assert said in sentence and "\n" not in sentence
