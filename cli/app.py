@@ -62,7 +62,7 @@ def rawisp(
     """Camera RAW files at night, made ready for object detectors.
 
     Exit codes: 0 all done, 1 some file failed, 2 the command cannot work as given, 3 nothing to
-    do, 130 interrupted (run it again to continue).
+    do, 130 interrupted (run it again to continue; `train` with --resume).
     """
 
 

@@ -34,9 +34,11 @@ class TrainReporter:
     def __enter__(self) -> TrainReporter:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
+        if kind is KeyboardInterrupt:  # Typer ends it with 130, and without a word
+            self._say("interrupted; continue with --resume, from the last saved state")
 
     def __call__(self, event: TrainEvent) -> None:
         if event.kind == "note":

@@ -29,6 +29,7 @@ from torch.nn import functional
 from torchvision.ops import batched_nms
 
 from rawisp.detect import Detections, Guide, Target, features_apart
+from rawisp.errors import UsageError
 
 SIDE, CELLS = 352, 22
 # By the graph's node numbers: the ends of the three stages, the fused features, and objectness,
@@ -218,7 +219,7 @@ def box_agreement(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 def build(weights: str | None, categories: Sequence[str] | None) -> FastestDet:
     """What `--detector fastestdet:build --detector-weights FastestDet.onnx` calls."""
     if weights is None:
-        raise SystemExit("fastestdet: name the file FastestDet.onnx with --detector-weights")
+        raise UsageError("fastestdet: name the file FastestDet.onnx with --detector-weights")
     return FastestDet(convert(with_free_batch(onnx.load(str(Path(weights))))).eval())
 
 

@@ -118,7 +118,9 @@ class Labels:
         document, counts = moved_document(self._coco, placed)
         ours = {"version": __version__, "made_from": os.path.basename(self._path)}
         os.makedirs(os.path.dirname(self._target) or ".", exist_ok=True)
-        writer.write_json(self._target, {_OURS: ours, **document})
+        # A file that rawisp wrote has a mark too, which is not ours.
+        others = {key: value for key, value in document.items() if key != _OURS}
+        writer.write_json(self._target, {_OURS: ours, **others})
         return counts
 
     def _placed(self, record: dict[str, Any], source: Source, image: dict[str, Any]) -> Placed:

@@ -100,6 +100,8 @@ def prepare(
         images.setdefault(sample.split or "", []).append(image)
     if report.interrupted:
         raise KeyboardInterrupt
+    if nights:
+        _note_nights(images, on_event)
     return Prepared(dataset.categories, images, failed)
 
 
@@ -138,6 +140,15 @@ def pack_files(
     )
     os.makedirs(folder, exist_ok=True)
     return run(job, sources, outputs)
+
+
+def _note_nights(images: dict[str, list[PreparedImage]], on_event: OnEvent) -> None:
+    every = [image for part in images.values() for image in part]
+    fresh = sum(image.darken is not None for image in every)
+    text = f"{fresh} of {len(every)} are synthesized nights, darkened anew in each epoch"
+    if fresh < len(every):
+        text += "; the others are no such nights, or their photographs are not where they were"
+    on_event(Event("note", text=text))
 
 
 def _synthesized(root: str) -> dict[str, dict[str, Any]]:

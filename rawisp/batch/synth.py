@@ -111,6 +111,8 @@ class SynthToolbox:
             "name": name,
             "number": number,
             "camera": payload["camera"],
+            # Absolute, for training from another folder; `source` is as it was given.
+            "photograph": os.path.abspath(payload["source"]),
             "photograph_size": list(shown),
             "mosaic_size": [mosaic.shape[1], mosaic.shape[0]],
             "night": night.record(),

@@ -33,10 +33,13 @@ def shipped_checkpoints() -> list[dict[str, str]]:
 
 
 def checkpoint_path(name_or_path: str | os.PathLike[str]) -> str:
-    """The file that `name_or_path` stands for: a shipped name, else the path itself."""
+    """The file that `name_or_path` stands for: a shipped name, a run's folder, else the path."""
     text = os.fspath(name_or_path)
     if text in SHIPPED:
         return str(resources.files("rawisp.checkpoint.shipped") / f"{text}.safetensors")
+    of_run = Path(text) / "isp.safetensors"
+    if of_run.is_file():
+        return str(of_run)
     if not Path(text).exists() and os.sep not in text and not Path(text).suffix:
         raise CheckpointError(
             f"{display_path(text)}: is neither a file nor one of the shipped checkpoints "

@@ -66,7 +66,7 @@ def fresh_night(
     entry: Mapping[str, Any], color: InputColor, size: tuple[int, int]
 ) -> FreshNight | None:
     """From a line of synth's manifest; None when its photograph is no longer there or changed."""
-    photograph = entry["source"]
+    photograph = entry.get("photograph", entry["source"])
     try:
         unchanged = os.stat(photograph).st_size == entry["source_bytes"]
     except OSError:

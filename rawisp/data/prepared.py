@@ -5,7 +5,8 @@ Decoding, packing and scaling are `pack`'s; here is only where the boxes go.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -54,6 +55,16 @@ class PreparedImage:
     def load_night(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
         """As `load`; a synthesized photograph is darkened anew, with other noise and lamps."""
         return self.load() if self.darken is None else self.darken(rng)
+
+
+def hash_of(images: Sequence[PreparedImage]) -> str:
+    """SHA-256 of names, sizes, boxes and classes, in this order: whether two runs see the same."""
+    digest = hashlib.sha256()
+    for image in images:
+        digest.update(f"{image.name} {image.size} {image.darken is not None}".encode())
+        for part in (image.boxes, image.classes, image.ignore):
+            digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
 
 
 def moved_boxes(

@@ -127,6 +127,7 @@ def evaluate(
     found = find_dataset(data, annotations, val=val, seed=seed)
     voice.notes_on(found)
     chosen, name = chosen_split(found, split, voice)
+    _note_overlap(shown, data, name, (val or 0.0, seed), voice)
     categories = category_map(chosen.categories, guide)
     folder = os.fspath(cache) if cache is not None else cache_folder(data)
     colors = list(dict.fromkeys(one.input_color for one in shown))
@@ -151,6 +152,29 @@ def evaluate(
         },
         notes=tuple(voice.notes),
     )
+
+
+def _note_overlap(
+    renderings: Sequence[Rendering],
+    data: Path,
+    split: str,
+    held_out: tuple[float, int],
+    voice: Voice,
+) -> None:
+    """Says which checkpoints were trained on photographs that they are measured on here.
+
+    Data sets are told apart by the names of their folders alone, which is all that checkpoints say.
+    """
+    here = os.path.basename(os.path.realpath(data))
+    for one in renderings:
+        if one.trained is None or one.trained["data"] != here:
+            continue
+        val, seed = one.trained["val"], one.trained["seed"]
+        if split == "test" or (split == "val" and (not val or (val, seed) == held_out)):
+            continue
+        advice = f"; its held-out part is --val {val:g} --seed {seed}" if val else ""
+        text = f"{one.name} was trained on photographs of {here} that are measured on here{advice}"
+        voice.note(text, keep=True)
 
 
 def chosen_split(dataset: DataSet, split: Split | None, voice: Voice) -> tuple[DataSet, str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -26,7 +26,8 @@ class Rendering:
 
     run: float32 (1, 3, H, W), linear, to (1, 3, H, W) in [0, 1]; called with the image, it is
     checked as well. fit: the size that it was trained at, or "any". sha256: of the checkpoint, None
-    for an ISP that is not read from a file.
+    for an ISP that is not read from a file. trained: of a run of `rawisp train`, the data set's name
+    ("data") and what was held out of it ("val", "seed").
     """
 
     name: str
@@ -35,6 +36,7 @@ class Rendering:
     fit: Fit | Literal["any"] | None = "any"
     sha256: str | None = None
     isp: str = ""
+    trained: Mapping[str, Any] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """The rendered image. ProcessingError for anything that is none."""
@@ -109,7 +111,12 @@ def _checkpoint(
     says = archive.metadata_json is not None
     isp = load_isp(path, device=str(device), input_color=None if says else input_color, safe=safe)
     m = isp.metadata
-    return Rendering(m.name, isp.run, m.input_color, m.fit, isp.sha256, m.isp)
+    training = m.provenance.get("training")
+    trained = None
+    if isinstance(training, dict) and "data" in m.provenance:
+        trained = {"data": m.provenance["data"], "val": training.get("val", 0.0)}
+        trained["seed"] = training.get("seed", 0)
+    return Rendering(m.name, isp.run, m.input_color, m.fit, isp.sha256, m.isp, trained)
 
 
 def _told_apart(renderings: list[Rendering]) -> list[Rendering]:

@@ -13,11 +13,13 @@ from typing import Any
 
 from rawisp.data.augment import AugmentSettings
 from rawisp.errors import UsageError, display_path
-from rawisp.geometry import Fit
+from rawisp.geometry import Fit, parse_fit
 from rawisp.train.recipes import RECIPES
 
 ENVIRONMENT_PREFIX = "RAWISP_TRAIN_"
 
+# Options whose names are not those of their fields.
+_SPELLED = {"phase2": "phase2_epochs"}
 # Gradients clipped to AdaptiveISP's published 1e-5 are below the epsilon of Adam.
 _LEAST_CLIP_NORM = 1e-3
 # What learning by reinforcement does not take, and why.
@@ -121,6 +123,8 @@ class TrainConfig:
         for name in (*counts, "runtime_penalty", "entropy_weight"):
             if getattr(self, name) < 0:
                 raise UsageError(f"--{_option(name)} {getattr(self, name)} is negative")
+        if self.epochs + self.phase2_epochs == 0:
+            raise UsageError("--epochs 0 without --phase2: there is nothing to learn")
         if self.optimizer not in ("adam", "adamw", "sgd"):
             raise UsageError(f"--optimizer {self.optimizer!r} is none of adam, adamw, sgd")
         if self.box_loss not in ("own", "smooth_l1"):
@@ -197,11 +201,15 @@ def resolved(layers: list[tuple[str, dict[str, Any]]]) -> TrainConfig:
     """One configuration from layers of values, later ones winning; tables are merged."""
     values: dict[str, Any] = {}
     types_of = typing.get_type_hints(TrainConfig)
+    places: dict[str, str] = {}
     for place, layer in layers:
-        for name, value in layer.items():
+        for written, value in layer.items():
+            # As the options are spelled, too.
+            name = _SPELLED.get(written, written.replace("-", "_"))
+            places[name] = place
             if name not in types_of:
                 known = ", ".join(f.name for f in fields(TrainConfig))
-                raise UsageError(f"{place}: there is no setting {name!r}; there are {known}")
+                raise UsageError(f"{place}: there is no setting {written!r}; there are {known}")
             if isinstance(value, dict) and isinstance(values.get(name), dict):
                 value = {**values[name], **value}
             values[name] = value
@@ -212,11 +220,13 @@ def resolved(layers: list[tuple[str, dict[str, Any]]]) -> TrainConfig:
             known = ", ".join(f.name for f in fields(AugmentSettings))
             raise UsageError(f"augment: knows only {known}") from None
     for name, value in values.items():
-        values[name] = _typed(name, value, types_of[name])
+        if name in ("fit", "detector_size") and isinstance(value, str):
+            value = parse_fit(value)
+        values[name] = _typed(name, value, types_of[name], places[name])
     return TrainConfig(**values)
 
 
-def _typed(name: str, value: Any, kind: Any) -> Any:
+def _typed(name: str, value: Any, kind: Any, place: str) -> Any:
     """`value` as its field's type: lists become tuples, whole numbers floats. UsageError.
 
     "none" is how TOML and the command line say None.
@@ -234,12 +244,16 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
             return float(value)
         if origin in (bool, int, str, dict, AugmentSettings) and type(value) is origin:
             return value
-    raise UsageError(f"--{_option(name)} {value!r} is of the wrong kind")
+    raise UsageError(f"{place}: {name} = {value!r} is of the wrong kind")
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     """RAWISP_TRAIN_LR=0.01 and so on; values are written as in TOML, plain words need no quotes."""
     found = {}
+    known = {ENVIRONMENT_PREFIX + f.name.upper() for f in fields(TrainConfig)}
+    for name in environment:
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in known:
+            raise UsageError(f"the environment: {name} stands for no setting of rawisp train")
     for field_ in fields(TrainConfig):
         text = environment.get(ENVIRONMENT_PREFIX + field_.name.upper())
         if text is not None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ import torch
 from rawisp.checkpoint.export import export_checkpoint
 from rawisp.checkpoint.metadata import CheckpointMetadata
 from rawisp.checkpoint.native import save_native
-from rawisp.data.prepared import PreparedImage
+from rawisp.data.prepared import PreparedImage, hash_of
 from rawisp.detect import Guide, freeze, save_guide, thaw, weights_hash
 from rawisp.detect.categories import CategoryMap
 from rawisp.detect.registry import guide_names
@@ -30,6 +29,7 @@ from rawisp.train.distributed import Team
 from rawisp.train.events import OnTrainEvent, TrainEvent
 from rawisp.train.loader import Batch, Loader
 from rawisp.train.logbook import Logbook
+from rawisp.train.machine import memory_gb, reproducible
 from rawisp.train.pooled import PoolStrategy
 from rawisp.train.previews import draw_previews
 from rawisp.train.schedule import lr_at
@@ -67,6 +67,7 @@ class Trainer:
         self.guide = guide.to(team.device)
         freeze(self.guide)
         self.frozen_hash = weights_hash(self.guide)
+        self.data_hash = hash_of([*training, *held_out])
         self.loader = Loader(
             training,
             categories,
@@ -93,6 +94,11 @@ class Trainer:
             raise CheckpointError(
                 f"{display_path(self.folder)}: the run was begun with another detector than "
                 f"{self.config.detector} with these weights"
+            )
+        if saved["data_hash"] != self.data_hash:
+            raise CheckpointError(
+                f"{display_path(self.folder)}: the run was begun with other photographs or boxes; "
+                "give the same data, or start a new run"
             )
         self.position = saved["position"]
         if self.position.epoch >= self.config.epochs and self.config.phase2_epochs:
@@ -237,7 +243,7 @@ class Trainer:
             "losses": self._means(position.sums)[0],
             "images_per_s": rate,
             "left_s": left / rate,
-            "memory_gb": _memory_gb(self.team.device),
+            "memory_gb": memory_gb(self.team.device),
         }
         self.on_event(TrainEvent("step", values=values))
 
@@ -335,7 +341,8 @@ class Trainer:
             raise AssertionError("the frozen detector has changed")
         if self.team.leads:
             config = _jsonable(self.config.record())
-            state.save_state(self.folder, self.position, self._modules(), config, self.frozen_hash)
+            hashes = (self.frozen_hash, self.data_hash)
+            state.save_state(self.folder, self.position, self._modules(), config, *hashes)
         self._saved_at = time.monotonic()
 
     def _export(self) -> None:
@@ -356,32 +363,6 @@ class Trainer:
             f"({self.strategy.halves}), --fit {width * 2 // 3}x{height * 2 // 3} (under half)"
             f"{self.strategy.memory_advice}"
         )
-
-
-@contextmanager
-def reproducible(device: torch.device) -> Iterator[None]:
-    """PyTorch's deterministic algorithms on the CPU, where they cost little.
-
-    Otherwise threads add up the gradient of an indexed table in whatever order they come.
-    """
-    before = torch.are_deterministic_algorithms_enabled()
-    if device.type == "cpu":
-        torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-
-
-def _memory_gb(device: torch.device) -> float:
-    """The peak so far: of the device, or of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    import resource
-    import sys
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def _jsonable(record: dict[str, Any]) -> dict[str, Any]:

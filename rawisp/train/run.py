@@ -25,6 +25,7 @@ from rawisp.train.config import TrainConfig
 from rawisp.train.distributed import team
 from rawisp.train.events import OnTrainEvent, TrainEvent, ignore_train_event
 from rawisp.train.loop import Trainer
+from rawisp.train.start import starting_isp
 
 CONFIG_FILE = "config.json"
 Path = str | os.PathLike[str]
@@ -72,6 +73,7 @@ def train(
     with team(choose_device(config.device)) as crew:
         if not crew.leads:
             on_event = ignore_train_event
+        starting_isp(config)  # mistakes show before hours of packing
         guide = _guide(config)
         found = find_dataset(data, annotations, val=config.val or None, seed=config.seed)
         for text in found.notes:
@@ -98,6 +100,7 @@ def train(
         categories = category_map(prepared.categories, guide)
         training, held_out = _splits(prepared, data)
         _note_categories(categories, on_event)
+        _check_nights(config, training, data)
         if crew.leads:
             _write_config(folder, config)
         trainer = Trainer(
@@ -166,6 +169,18 @@ def _splits(prepared: Prepared, data: Path) -> tuple[list[PreparedImage], list[P
     return training, prepared.images.get("val", [])
 
 
+def _check_nights(config: TrainConfig, training: Sequence[PreparedImage], data: Path) -> None:
+    """UsageError when the day is to teach, and no photograph has one."""
+    if not config.day_weight and not config.day_response:
+        return
+    if not any(image.darken is not None for image in training):
+        why = "" if config.fresh_nights else ", and fresh_nights"
+        raise UsageError(
+            f"{display_path(data)}: --day-weight and --day-response need nights that rawisp synth "
+            f"made, their manifest.jsonl, and their photographs where they were{why}"
+        )
+
+
 def _write_config(folder: str, config: TrainConfig) -> None:
     try:
         os.makedirs(folder, exist_ok=True)
@@ -204,7 +219,8 @@ def _note_problems(problems: Sequence[Problem], on_event: OnTrainEvent) -> None:
 
 def _note_categories(categories: CategoryMap, on_event: OnTrainEvent) -> None:
     if categories.unknown:
-        names = ", ".join(categories.unknown[:5])
+        unknown = categories.unknown
+        names = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" * (len(unknown) > 5))
         text = f"the detector does not know {names}; their boxes are not trained on"
         on_event(TrainEvent("note", text))
 

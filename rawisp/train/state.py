@@ -34,12 +34,14 @@ def save_state(
     modules: dict[str, Any],
     config: dict[str, Any],
     frozen_hash: str,
+    data_hash: str,
 ) -> None:
     """Writes RUN/state.pt. modules: whatever has a `state_dict`. Raises OSError."""
     state = {
         "position": vars(position),
         "config": config,
         "frozen_hash": frozen_hash,
+        "data_hash": data_hash,
         "random": torch.get_rng_state(),
         "modules": {name: module.state_dict() for name, module in modules.items()},
     }

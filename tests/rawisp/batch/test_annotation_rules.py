@@ -56,6 +56,19 @@ def test_labels_come_again_for_outputs_that_are_skipped(photos: Path, tmp_path: 
     assert [i["id"] for i in again["images"]] == ["turned1"]
 
 
+def test_annotations_that_rawisp_wrote_itself_can_be_given_twice(
+    photos: Path, tmp_path: Path
+) -> None:
+    """As those of `synth`, which bear its mark."""
+    file = labels(tmp_path / "labels.json", {"turned1": (WIDTH, HEIGHT)})
+    marked = {**json.loads(file.read_text()), "rawisp": {"made_from": "data.yaml"}}
+    file.write_text(json.dumps(marked))
+    for _ in range(2):
+        enhance_folder(photos / "turned1.ARW", tmp_path / "out", annotations=file, options=TWO)
+    written = json.loads((tmp_path / "out" / "annotations.json").read_text())
+    assert written["rawisp"]["made_from"] == "labels.json"
+
+
 @pytest.mark.parametrize("orient", ["sensor", "upright"])
 def test_packed_files_take_labels_of_the_sensor_frame(
     photos: Path, tmp_path: Path, orient: str

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import rawisp
-from rawisp.checkpoint import CheckpointMetadata, load_isp
+from rawisp.checkpoint import CheckpointMetadata, load_isp, save_native
 from rawisp.checkpoint.load import choose_device, describe_checkpoint
 from rawisp.checkpoint.torchscript import deprecation_silenced, save_module
 from rawisp.errors import (
@@ -25,6 +25,7 @@ from rawisp.errors import (
     UsageError,
 )
 from rawisp.isp.fixed import ClassicIsp
+from rawisp.isp.registry import create_isp
 
 
 class Scaled(torch.nn.Module):
@@ -353,3 +354,12 @@ def test_the_deprecation_of_torch_jit_is_silenced_and_nothing_else(scripted: Pat
         rawisp.load_isp(scripted, device="cpu")
         with pytest.raises(UserWarning), deprecation_silenced():
             warnings.warn("something else", UserWarning, stacklevel=1)
+
+
+def test_a_runs_folder_stands_for_its_checkpoint(tmp_path: Path) -> None:
+    save_native(
+        create_isp("staged"),
+        str(tmp_path / "isp.safetensors"),
+        CheckpointMetadata(name="run", isp="staged", input_color="xyz"),
+    )
+    assert load_isp(tmp_path, device="cpu").metadata.name == "run"

@@ -43,6 +43,16 @@ def test_without_its_photograph_there_is_none(tmp_path: Path) -> None:
     assert fresh_night(entry, "xyz", (8, 8)) is None
 
 
+def test_it_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(np.full((20, 30, 3), 90, np.uint8)).save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    synth_folder("a.png", "nights", SynthSettings())
+    (entry,) = read_manifest(str(tmp_path / "nights" / FILE_NAME)).values()
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert fresh_night(entry, "xyz", (30, 20)) is not None
+
+
 def test_by_day_it_is_the_photograph_at_the_packed_size(tmp_path: Path) -> None:
     photographs, nights = tmp_path / "photographs", tmp_path / "nights"
     photographs.mkdir()

@@ -100,6 +100,24 @@ def test_checkpoints_say_what_they_eat(plant: Plant, cache: Path, tmp_path: Path
     assert comparison.rows[2].precision == comparison.rows[3].precision
 
 
+def test_photographs_that_were_trained_on_are_told(
+    plant: Plant, cache: Path, tmp_path: Path
+) -> None:
+    data = plant()
+    training = {"data": data.name, "training": {"val": 0.25, "seed": 3}}
+    mine = save(tmp_path / "mine.safetensors", provenance=training)
+    other = save(tmp_path / "other.safetensors", provenance={**training, "data": "elsewhere"})
+
+    def notes(**options: Any) -> str:
+        return " ".join(compared(data, cache, mine, other, **options).notes)
+
+    said = f"mine was trained on photographs of {data.name} that are measured on here"
+    assert f"{said}; its held-out part is --val 0.25 --seed 3" in notes()
+    assert said in notes(val=0.25, seed=4)
+    assert "was trained on photographs" not in notes(val=0.25, seed=3)
+    assert "other was trained on photographs" not in notes()
+
+
 def test_a_program_is_announced_and_may_be_refused(
     plant: Plant, cache: Path, tmp_path: Path
 ) -> None:

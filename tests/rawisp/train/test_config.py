@@ -25,6 +25,17 @@ def test_flags_go_before_environment_before_file_before_recipe(tmp_path: Path) -
     assert config.batch_size == 8  # the default
 
 
+def test_files_and_variables_are_spelled_as_options_are(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('batch-size = 3\nphase2 = 2\nfit = "160x120"\n')
+    environment = {"RAWISP_TRAIN_DETECTOR_SIZE": "300x400"}
+    config = resolve_config({}, file=file, environment=environment)
+    assert (config.batch_size, config.phase2_epochs) == (3, 2)
+    assert (config.fit, config.detector_size) == ((160, 120), (400, 300))
+    with pytest.raises(UsageError, match="RAWISP_TRAIN_EPOCS stands for no setting"):
+        resolve_config({}, environment={"RAWISP_TRAIN_EPOCS": "9"})
+
+
 def test_tables_are_merged() -> None:
     flags = {"recipe": "staged", "isp_config": {"gamma": 0.5}, "augment": {"noise": 0.1}}
     config = resolve_config(flags, environment={})
@@ -50,12 +61,13 @@ def test_a_configuration_survives_json() -> None:
     ("flags", "said"),
     [
         ({"speed": 1}, "the command line: there is no setting 'speed'"),
-        ({"lr": "fast"}, "--lr 'fast' is of the wrong kind"),
-        ({"epochs": 1.5}, "--epochs 1.5 is of the wrong kind"),
+        ({"lr": "fast"}, "the command line: lr = 'fast' is of the wrong kind"),
+        ({"epochs": 1.5}, "the command line: epochs = 1.5 is of the wrong kind"),
         ({"epochs": -1}, "--epochs -1 is negative"),
         ({"recipe": "soup"}, "no recipe is called 'soup'"),
         ({"augment": {"blur": 1}}, "augment: knows only flip"),
         ({"box_loss": "l2"}, "--box-loss 'l2'"),
+        ({"epochs": 0}, "there is nothing to learn"),
     ],
 )
 def test_what_is_wrong_is_said(flags: dict[str, object], said: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rawisp.checkpoint import describe_checkpoint, load_isp
 from rawisp.data.augment import AugmentSettings
 from rawisp.detect import Guide, weights_hash
 from rawisp.errors import CheckpointError, OutputError, TrainingError, UsageError
-from rawisp.train import TrainConfig
+from rawisp.train import TrainConfig, train
 from rawisp.train.events import TrainEvent
 from rawisp.train.loop import Trainer
 
@@ -189,12 +190,31 @@ def test_a_folder_with_a_run_is_not_begun_again(small_run: Run, tmp_path: Path) 
         small_run(tmp_path / "none", resume=True)
 
 
+def test_a_run_is_continued_with_the_same_photographs_only(
+    small_run: Run, tmp_path: Path, sample_data: Path
+) -> None:
+    small_run(tmp_path / "run", epochs=1)
+    fewer = tmp_path / "fewer"
+    shutil.copytree(sample_data, fewer)
+    document = json.loads((fewer / "annotations.json").read_text())
+    document["annotations"] = document["annotations"][:-1]
+    (fewer / "annotations.json").write_text(json.dumps(document))
+    with pytest.raises(CheckpointError, match="begun with other photographs or boxes"):
+        train(fewer, tmp_path / "run", cache=tmp_path / "cache", resume=True)
+
+
+def test_the_day_cannot_teach_where_there_is_none(small_run: Run, tmp_path: Path) -> None:
+    for wish in ({"day_weight": 1.0}, {"day_response": 1.0}):
+        with pytest.raises(UsageError, match="need nights that rawisp synth made"):
+            small_run(tmp_path / "run", **wish)
+
+
 def test_a_start_must_be_of_the_same_kind(small_run: Run, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="classic, not staged"):
         small_run(tmp_path / "run", start="classic")
     small_run(tmp_path / "first", epochs=1)
     start = str(tmp_path / "first" / "isp.safetensors")
-    small_run(tmp_path / "second", epochs=0, start=start)
+    small_run(tmp_path / "second", epochs=1, start=start)
 
 
 def test_an_isp_without_parameters_is_refused(small_run: Run, tmp_path: Path) -> None:
