@@ -26,8 +26,8 @@ class Rendering:
 
     run: float32 (1, 3, H, W), linear, to (1, 3, H, W) in [0, 1]; called with the image, it is
     checked as well. fit: the size that it was trained at, or "any". sha256: of the checkpoint, None
-    for an ISP that is not read from a file. trained: of a run of `rawisp train`, the data set's name
-    ("data") and what was held out of it ("val", "seed").
+    for an ISP that is not read from a file. trained: of a run of `rawisp train`, the data set's
+    name ("data") and what was held out of it ("val", "seed").
     """
 
     name: str
