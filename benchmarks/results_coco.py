@@ -2,7 +2,7 @@
 
     python -m benchmarks.results_coco COCO128 FastestDet.onnx RUNS [--epochs 90] [--isps ...]
 
-COCO128 holds images/ and labels/ (YOLO). Forty photographs are held out by hash; three nights of
+COCO128 holds images/ and labels/ (YOLO). Forty photographs are held out by hash; ten nights of
 each are measured on, those of the others are trained on, darkened anew in each epoch. The detector
 is frozen. Writes benchmarks/results/coco_nights.json. What is there already is not made again.
 """
@@ -37,7 +37,7 @@ from rawisp.train import TrainConfig, train
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 
 FIT = (400, 300)
-HELD_OUT, NIGHTS = 40, 3
+HELD_OUT, NIGHTS = 40, 10
 # Nights of each photograph in an epoch, which are darkened anew in the next one.
 NIGHTS_TO_LEARN = 4
 CAMERAS = ("DSC-RX100M7", "NIKON D750")
