@@ -24,6 +24,11 @@ def streets(result: dict[str, Any]) -> str:
     lines = ["| rendering | AP50 | AP | over the best non-learned |", "|---|---|---|---|"]
     for name, row in result["baselines"].items():
         lines.append(f"| `{name}` | {100 * row['ap50']:.1f} | {100 * row['ap']:.1f} | |")
+    if "default" in result:
+        row = result["default"]
+        shown = f"{100 * row['ap50']:.1f} | {100 * row['ap']:.1f}"
+        gain = f"{100 * (row['ap50'] / best - 1):+.0f} %"
+        lines.append(f"| `night`, the default, as it is | {shown} | {gain} |")
     for name, row in result["learned"].items():
         values = [100 * seed["ap50"] for seed in row["seeds"]]
         mean_ap = sum(100 * seed["ap"] for seed in row["seeds"]) / len(row["seeds"])
