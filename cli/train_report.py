@@ -62,7 +62,7 @@ class TrainReporter:
         if self._live is not None:
             self._live.stop()
             self._live = None
-        if not self._quiet:
+        if not self._quiet and result.best_epoch >= 0:  # else not the process that leads
             self._say(
                 f"train: best epoch {result.best_epoch} of {result.epochs} -> "
                 f"{display_path(result.checkpoint)}"
