@@ -60,7 +60,7 @@ ISPS: dict[str, dict[str, Any]] = {
         "isp_config": {**classic_settings(), "grey_world": False},
     },
     "genisp+day": {**BY_DAY, "lr": 2e-3, "epochs": 6},
-    "ta-isp+day": {**BY_DAY, "lr": 5e-3, "epochs": 6},
+    "ta-isp+day": {**BY_DAY, "lr": 5e-3, "epochs": 4},
     "film-unet+day": {**BY_DAY, "lr": 2e-3},
 }
 

@@ -66,7 +66,7 @@ class RawFrame:
                 self.path,
                 f"no colour matrix is known for this camera ({self.camera}), so {color} cannot be "
                 "made",
-                "use --color camera, or give the XYZ-to-camera matrix with --matrix",
+                "pack it with --color camera, or give the XYZ-to-camera matrix with --matrix",
             )
         return colors.output_matrix(color, self.matrix.xyz_to_camera if self.matrix else None)
 

@@ -80,7 +80,7 @@ def test_the_commands_print_it(native: Path, tmp_path: Path, sample_data: Path) 
     run = CliRunner().invoke
     listed = run(app, ["list", "isps", "--json"])
     assert "staged" in [json.loads(line)["name"] for line in listed.output.splitlines()]
-    assert run(app, ["list", "checkpoints"]).output.startswith("classic")
+    assert run(app, ["list", "checkpoints"]).output.startswith("night")
     raw = str(sample_data / "Nikon" / "DSC_1203.NEF")
     shown = json.loads(run(app, ["describe", str(native), raw, "--json"]).output)
     assert shown["name"] == "native"
