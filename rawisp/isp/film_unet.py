@@ -30,7 +30,13 @@ from torch.nn import functional
 from rawisp.color import LINEAR_SRGB_FROM_XYZ
 from rawisp.isp.base import Isp
 from rawisp.isp.thumbnail import cell_averages
-from rawisp.isp.unet import doubled, one_convolution, out_of_cells, two_convolutions
+from rawisp.isp.unet import (
+    doubled,
+    one_convolution,
+    out_of_cells,
+    to_multiples_of_8,
+    two_convolutions,
+)
 
 THUMBNAIL = 32
 # The exposure before anything is learned, as the thumbnail's brightness has it.
@@ -188,10 +194,8 @@ class FilmUnetIsp(Isp):
     def apply(self, x: Tensor, parameters: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
         """Matrix and veil, weaker details, curve, residual."""
         height, width = x.shape[2], x.shape[3]
-        # To multiples of 8, so written that torch.export sees that they are: 8 times something.
-        x = functional.pad(x, [0, 7, 0, 7], mode="replicate")
-        x = x[:, :, : (height + 7) // 8 * 8, : (width + 7) // 8 * 8]
-        linear = torch.einsum("bij,bjhw->bihw", parameters["matrix"], x)
+        matrix = parameters["matrix"]
+        linear = torch.einsum("bij,bjhw->bihw", matrix, to_multiples_of_8(x))
         linear = linear - parameters["veil"].unsqueeze(2).unsqueeze(3)
         curve = parameters["curve"].unsqueeze(2).unsqueeze(3)
         linear = self._shoulder(linear, curve[:, 0:1])

@@ -28,14 +28,19 @@ def doubled(x: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def in_cells(x: Tensor) -> Tensor:
-    """(B, 4 C, H / 2, W / 2): the four pixels of each 2x2 cell, H and W to multiples of 8 before.
+def to_multiples_of_8(x: Tensor) -> Tensor:
+    """Height and width made multiples of 8, the last row and column repeated.
 
     So written that torch.export sees that they are: 8 times something.
     """
     height, width = x.shape[2], x.shape[3]
     x = functional.pad(x, [0, 7, 0, 7], mode="replicate")
-    return functional.pixel_unshuffle(x[:, :, : (height + 7) // 8 * 8, : (width + 7) // 8 * 8], 2)
+    return x[:, :, : (height + 7) // 8 * 8, : (width + 7) // 8 * 8]
+
+
+def in_cells(x: Tensor) -> Tensor:
+    """(B, 4 C, H / 2, W / 2): the four pixels of each 2x2 cell, of multiples of 8."""
+    return functional.pixel_unshuffle(to_multiples_of_8(x), 2)
 
 
 def out_of_cells(x: Tensor, height: int, width: int) -> Tensor:
