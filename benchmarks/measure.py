@@ -56,6 +56,11 @@ def median(times: list[float]) -> float:
     return statistics.median(times)
 
 
+def _without_folders(arguments: list[str]) -> list[str]:
+    """Paths by their last part: where they lay says something of one machine only."""
+    return [Path(one).name if "/" in one else one for one in arguments]
+
+
 def report(name: str, result: dict[str, Any], *, dry_run: bool) -> None:
     """Prints `result` and, unless this is a dry run, writes it to results/`name`.json."""
     text = json.dumps({"benchmark": name, **result, **circumstances()}, indent=1)
@@ -75,7 +80,9 @@ def circumstances() -> dict[str, Any]:
         check=False,
     ).stdout.strip()
     return {
-        "command": " ".join([f"python -m benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "command": " ".join(
+            [f"python -m benchmarks.{Path(sys.argv[0]).stem}", *_without_folders(sys.argv[1:])]
+        ),
         "machine": {
             "processor": _processor(),
             "cores": os.cpu_count(),

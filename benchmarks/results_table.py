@@ -77,7 +77,7 @@ def circumstances(result: dict[str, Any]) -> str:
     """Where a table comes from, in one line."""
     machine = result["machine"]
     versions = ", ".join(f"{n} {v}" for n, v in result["versions"].items() if n in ("torch",))
-    command = re.sub(r" +", " ", re.sub(r"(?<= )/\S*/", "", result["command"]))
+    command = re.sub(r" +", " ", result["command"])
     where = f"{machine['cores']} cores of {machine['processor']}, {versions}"
     return f"*`{command}`, {result['epochs']} epochs; {where}, commit {result['commit']}.*"
 
