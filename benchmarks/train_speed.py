@@ -6,10 +6,11 @@ The reference decodes an image for each sample and epoch and runs one image at a
 and detector. It decodes as the published reproductions do: rawpy, float64 NumPy, one einsum
 (`pack_kernel.einsum_reference`), then PyTorch's antialiased resize. The lean reference is the same
 loop by somebody who has read about memory bandwidth: float32, planar. Ours packs each file once,
-reads the cache by two threads, and runs batches of eight. All use the same ISP (first `staged`,
-then `genisp`), the same frozen detector (`tiny`), the same losses and optimiser, and take turns.
-The profile: the share of its time that our loop waits for the loader, and the seconds that ISP and
-detector take for a sample, each by itself.
+reads the cache by two threads, and runs batches of eight, in pieces as `rawisp train` divides them.
+All use the same ISP (first `staged`, then `genisp`), the same frozen detector (`tiny`), the same
+losses and optimiser, and take turns. With --amp the detector computes in bfloat16. The profile: the
+share of its time that our loop waits for the loader, and the seconds that ISP and detector take for
+a sample, each by itself.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ from rawisp.data.prepared import PreparedImage
 from rawisp.detect import Target, create_guide, freeze
 from rawisp.detect.categories import category_map
 from rawisp.isp.registry import create_isp
-from rawisp.train.loader import Loader
+from rawisp.train.loader import Batch, Loader
 from rawisp.train.step import Step, render
+from rawisp.train.strategy import in_pieces
 
 FIT = (600, 400)
 ISPS = ("staged", "genisp")
@@ -85,10 +87,18 @@ class Bench:
         """The ISP to be trained from here on."""
         isp = create_isp(name)
         self.step = Step(isp, self.guide)
+        self.amp_step = Step(isp, self.guide, amp=True)
         self.optimizer = torch.optim.Adam(isp.parameters(), 1e-3)
 
     def ours(self) -> None:
         """One epoch."""
+        self._epoch(self.step)
+
+    def ours_amp(self) -> None:
+        """One epoch, the detector in bfloat16."""
+        self._epoch(self.amp_step)
+
+    def _epoch(self, step: Step) -> None:
         loader = Loader(self.images, self.categories, AugmentSettings(), 8, seed=0)
         batches = loader.epoch(self.epoch)
         self.epoch += 1
@@ -99,7 +109,7 @@ class Bench:
             self.waited_s += time.perf_counter() - start
             if batch is None:
                 return
-            self._learn(batch.images, batch.targets)
+            self._learn(pieces_of(batch), step)
 
     def reference(self) -> None:
         """One epoch, image by image, decoded as the reproductions decode."""
@@ -126,7 +136,7 @@ class Bench:
             self.decoding_s += time.perf_counter() - start
             label = int(self.categories.labels[0])
             boxes = torch.from_numpy(self.images[0].boxes)
-            self._learn([x], [Target(boxes, torch.tensor([label]))])
+            self._learn([Batch([x], [Target(boxes, torch.tensor([label]))], [path])], self.step)
 
     def parts(self) -> dict[str, float]:
         """Seconds per sample of ISP and of detector, each forward and backward by itself."""
@@ -134,23 +144,35 @@ class Bench:
         batch = next(iter(loader.epoch(0)))
         seconds: dict[str, list[float]] = {"isp": [], "detector": []}
         for _ in range(3):
-            start = time.perf_counter()
-            rendered = render(self.step.isp, batch.images)
-            torch.stack([y.mean() for y in rendered]).sum().backward()  # type: ignore[no-untyped-call]
-            middle = time.perf_counter()
-            leaves = [y.detach().requires_grad_() for y in rendered]
-            terms = self.step.guide.losses(leaves, batch.targets)
-            torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-            seconds["isp"].append((middle - start) / len(rendered))
-            seconds["detector"].append((time.perf_counter() - middle) / len(rendered))
+            spent = {"isp": 0.0, "detector": 0.0}
+            for piece in pieces_of(batch):
+                start = time.perf_counter()
+                rendered = render(self.step.isp, piece.images)
+                torch.stack([y.mean() for y in rendered]).sum().backward()  # type: ignore[no-untyped-call]
+                middle = time.perf_counter()
+                leaves = [y.detach().requires_grad_() for y in rendered]
+                terms = self.step.guide.losses(leaves, piece.targets)
+                torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+                spent["isp"] += middle - start
+                spent["detector"] += time.perf_counter() - middle
+            for name, value in spent.items():
+                seconds[name].append(value / len(batch.images))
         return {name: round(median(values), 4) for name, values in seconds.items()}
 
-    def _learn(self, images: list[torch.Tensor], targets: list[Target]) -> None:
-        terms = self.step(images, targets)
-        loss = torch.stack(list(terms.values())).sum(dim=0).mean()
+    def _learn(self, pieces: list[Batch], step: Step) -> None:
+        """One step of the optimiser, from the mean over all images of the pieces."""
+        count = sum(len(piece.images) for piece in pieces)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        for piece in pieces:
+            terms = step(piece.images, piece.targets)
+            loss = torch.stack(list(terms.values())).sum() / count
+            loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
+
+
+def pieces_of(batch: Batch) -> list[Batch]:
+    """As `rawisp train` divides it on a CPU."""
+    return in_pieces(batch, max(1, torch.get_num_threads() // 2))
 
 
 def main() -> None:
@@ -166,6 +188,7 @@ def main() -> None:
             bench.use(name)
             loops = {
                 "ours": bench.ours,
+                "ours_amp": bench.ours_amp,
                 "reference": bench.reference,
                 "lean_reference": bench.lean_reference,
             }
@@ -175,6 +198,7 @@ def main() -> None:
                 "seconds_per_sample": bench.parts(),
                 "samples_per_s": {who: round(distinct / median(t), 2) for who, t in own.items()},
                 "ratio": round(median(own["reference"]) / median(own["ours"]), 2),
+                "amp_ratio": round(median(own["reference"]) / median(own["ours_amp"]), 2),
                 "lean_ratio": round(median(own["lean_reference"]) / median(own["ours"]), 2),
                 "lean_reference_decoding_share": round(
                     bench.decoding_s / own["lean_reference"][-1], 2

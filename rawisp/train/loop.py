@@ -185,9 +185,10 @@ class Trainer:
 
     def _forward_backward(self, batch: Batch) -> None:
         try:
-            loss = self._loss(batch)
-            # Gradients are averaged over processes, each of which has a part of the batch.
-            (loss * self.team.world / self.config.accumulate).backward()  # type: ignore[no-untyped-call]
+            for piece in self.strategy.pieces(batch):
+                loss = self._loss(piece)
+                # Gradients are averaged over processes, each of which has a part of the batch.
+                (loss * self.team.world / self.config.accumulate).backward()  # type: ignore[no-untyped-call]
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
                 raise

@@ -16,7 +16,7 @@ from rawisp.isp.adaptive.operators import KEYS
 from rawisp.train.config import TrainConfig
 from rawisp.train.distributed import Team
 from rawisp.train.events import OnTrainEvent, TrainEvent
-from rawisp.train.loader import Loader
+from rawisp.train.loader import Batch, Loader
 from rawisp.train.rewards import costs_ms
 from rawisp.train.strategy import FACT
 
@@ -52,6 +52,10 @@ class ReinforceStrategy:
 
     def rewrap(self) -> None:
         """The detector never learns along, so nothing changes."""
+
+    def pieces(self, batch: Batch) -> list[Batch]:
+        """Undivided: rewards are compared over the batch."""
+        return [batch]
 
     def after_backward(self) -> None:
         """Nothing."""

@@ -57,6 +57,9 @@ class Strategy(Protocol):
     def batches(self, epoch: int, first_step: int) -> Iterator[Batch]:
         """The batches of an epoch from `first_step` on."""
 
+    def pieces(self, batch: Batch) -> list[Batch]:
+        """Parts whose gradients may be taken one after the other; their sum is the batch's."""
+
     def loss(self, batch: Batch, epoch: int, step: int) -> StepLoss:
         """This process's part of the mean over the whole batch. NotFiniteError."""
 
@@ -101,6 +104,13 @@ class SupervisedStrategy:
     def after_backward(self) -> None:
         """Nothing."""
 
+    def pieces(self, batch: Batch) -> list[Batch]:
+        """On the CPU as many images as keep its threads busy, two each: what a larger batch writes
+        falls out of the caches before it is read again, which takes twice as long."""
+        if self.team.device.type != "cpu" or self.team.world > 1:
+            return [batch]
+        return in_pieces(batch, max(1, torch.get_num_threads() // 2))
+
     def loss(self, batch: Batch, epoch: int, step: int) -> StepLoss:
         """The detector's loss terms, the grey-world term and that of the well-lit photographs."""
         if not batch.images:
@@ -115,6 +125,20 @@ class SupervisedStrategy:
             raise NotFiniteError([batch.names[n] for n in bad])
         sums = {name: float(values.detach().sum()) for name, values in terms.items()}
         return StepLoss(each.sum() / self.loader.size_of(step), sums, len(images))
+
+
+def in_pieces(batch: Batch, count: int) -> list[Batch]:
+    """The batch, `count` images at a time; an empty one as it is."""
+    starts = range(0, max(1, len(batch.images)), count)
+    return [
+        Batch(
+            batch.images[n : n + count],
+            batch.targets[n : n + count],
+            batch.names[n : n + count],
+            by_day=batch.by_day[n : n + count],
+        )
+        for n in starts
+    ]
 
 
 def no_loss(module: nn.Module) -> Tensor:

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from rawisp.detect import Detections, Guide, Target
 from rawisp.isp.registry import create_isp
+from rawisp.train.loader import Batch
 from rawisp.train.step import Step, grey_world, likeness, render
+from rawisp.train.strategy import in_pieces
 
 NOTHING = Target(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
 
@@ -93,3 +95,12 @@ def test_what_is_cut_can_come_back() -> None:
     (y,) = render(isp, [x])
     (outwards,) = torch.autograd.grad((-((y - 0.5) ** 2)).sum(), x)
     assert float(outwards[0].abs().max()) == float(outwards[2].abs().max()) == 0.0
+
+
+def test_pieces_are_the_batch_in_order() -> None:
+    images = [torch.full((3, 2, 2), float(n)) for n in range(5)]
+    batch = Batch(images, [NOTHING] * 5, [str(n) for n in range(5)], by_day=[None] * 5)
+    pieces = in_pieces(batch, 2)
+    assert [piece.names for piece in pieces] == [["0", "1"], ["2", "3"], ["4"]]
+    assert [len(p.images) + len(p.targets) + len(p.by_day) for p in pieces] == [6, 6, 3]
+    assert in_pieces(Batch([], [], []), 2) == [Batch([], [], [])]
