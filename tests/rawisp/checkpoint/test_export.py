@@ -107,7 +107,13 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("name", SMALL)
+# film-unet is made of the same parts.
+LONG = {"staged-unet": pytest.mark.soak}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=LONG[name]) if name in LONG else name for name in SMALL]
+)
 @pytest.mark.parametrize("suffix", [".ts", ".pt2", ".onnx"])
 def test_every_isp_is_exported_to_every_format(name: str, suffix: str, tmp_path: Path) -> None:
     old = tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 15)

@@ -23,7 +23,9 @@ ISPS = {
 }
 
 
-@pytest.mark.parametrize("isp", ISPS)
+@pytest.mark.parametrize(
+    "isp", ["staged", "adaptive-isp", pytest.param("genisp", marks=pytest.mark.soak)]
+)
 def test_two_processes_give_the_same_result_as_one(
     isp: str, cache: Path, guide_weights: Path, sample_data: Path, tmp_path: Path
 ) -> None:
