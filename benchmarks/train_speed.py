@@ -38,7 +38,7 @@ from rawisp.detect.categories import category_map
 from rawisp.isp.registry import create_isp
 from rawisp.train.loader import Batch, Loader
 from rawisp.train.step import Step, render
-from rawisp.train.strategy import in_pieces
+from rawisp.train.strategy import pieces_for_cpu
 
 FIT = (600, 400)
 ISPS = ("staged", "genisp")
@@ -109,7 +109,7 @@ class Bench:
             self.waited_s += time.perf_counter() - start
             if batch is None:
                 return
-            self._learn(pieces_of(batch), step)
+            self._learn(pieces_for_cpu(batch), step)
 
     def reference(self) -> None:
         """One epoch, image by image, decoded as the reproductions decode."""
@@ -145,7 +145,7 @@ class Bench:
         seconds: dict[str, list[float]] = {"isp": [], "detector": []}
         for _ in range(3):
             spent = {"isp": 0.0, "detector": 0.0}
-            for piece in pieces_of(batch):
+            for piece in pieces_for_cpu(batch):
                 start = time.perf_counter()
                 rendered = render(self.step.isp, piece.images)
                 torch.stack([y.mean() for y in rendered]).sum().backward()  # type: ignore[no-untyped-call]
@@ -168,11 +168,6 @@ class Bench:
             loss = torch.stack(list(terms.values())).sum() / count
             loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-
-
-def pieces_of(batch: Batch) -> list[Batch]:
-    """As `rawisp train` divides it on a CPU."""
-    return in_pieces(batch, max(1, torch.get_num_threads() // 2))
 
 
 def main() -> None:

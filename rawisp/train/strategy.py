@@ -105,11 +105,10 @@ class SupervisedStrategy:
         """Nothing."""
 
     def pieces(self, batch: Batch) -> list[Batch]:
-        """On the CPU as many images as keep its threads busy, two each: what a larger batch writes
-        falls out of the caches before it is read again, which takes twice as long."""
+        """On the CPU `pieces_for_cpu`; processes that share a batch do not divide theirs."""
         if self.team.device.type != "cpu" or self.team.world > 1:
             return [batch]
-        return in_pieces(batch, max(1, torch.get_num_threads() // 2))
+        return pieces_for_cpu(batch)
 
     def loss(self, batch: Batch, epoch: int, step: int) -> StepLoss:
         """The detector's loss terms, the grey-world term and that of the well-lit photographs."""
@@ -125,6 +124,12 @@ class SupervisedStrategy:
             raise NotFiniteError([batch.names[n] for n in bad])
         sums = {name: float(values.detach().sum()) for name, values in terms.items()}
         return StepLoss(each.sum() / self.loader.size_of(step), sums, len(images))
+
+
+def pieces_for_cpu(batch: Batch) -> list[Batch]:
+    """As many images as keep the threads busy, two threads each: what a larger batch writes falls
+    out of the caches before it is read again, which takes twice as long."""
+    return in_pieces(batch, max(1, torch.get_num_threads() // 2))
 
 
 def in_pieces(batch: Batch, count: int) -> list[Batch]:
