@@ -15,6 +15,7 @@ The network takes (B, 3, 352, 352) BGR in [0, 1], resized without keeping the as
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,22 +47,32 @@ toilet|tv|laptop|mouse|remote|keyboard|cell phone|microwave|oven|toaster|sink|re
 clock|vase|scissors|teddy bear|hair drier|toothbrush""".replace("\n", "").split("|")
 
 
+class _OfThread(threading.local):
+    """What a thread keeps between two calls: `seen` of the last forward pass, and of the night's
+    (images, output, seen)."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, Tensor] = {}
+        self.night: tuple[Sequence[Tensor], Tensor, dict[str, Tensor]] = ((), torch.zeros(0), {})
+
+
 class FastestDet(Guide):
     """The detector behind rawisp's interface."""
 
     categories = tuple(COCO)
+    thread_safe = True
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
         self.network = network
-        self._night: tuple[Sequence[Tensor], Tensor, dict[str, Tensor]] = ((), torch.zeros(0), {})
+        self._own = _OfThread()
         for name in (*WATCHED, *OUTPUTS):
             self._watch(name)
 
     def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
         """The published training loss, one number per image and term."""
         out = self._forward(images)
-        self._night = (images, out, self._seen)
+        self._own.night = (images, out, self._own.seen)
         terms: list[dict[str, Tensor]] = []
         for n, (image, target) in enumerate(zip(images, targets, strict=True)):
             height, width = image.shape[1:]
@@ -76,12 +87,12 @@ class FastestDet(Guide):
         an object by day. Half of `divergence` besides. Features teach an ISP faster than boxes can:
         every cell of every layer says something, in photographs without a box as well.
         """
-        given, out, night = self._night
+        given, out, night = self._own.night
         if given is not images:  # else `losses` has just been asked for the very same
-            out, night = self._forward(images), self._seen
-        self._night = ((), out, {})
+            out, night = self._forward(images), self._own.seen
+        self._own.night = ((), out, {})
         with torch.no_grad():
-            by_day_out, day = self._forward(by_day), self._seen
+            by_day_out, day = self._forward(by_day), self._own.seen
         share = by_day_out[:, :1] + 0.02
         share = share / share.mean(dim=(1, 2, 3), keepdim=True)
         total = 0.5 * divergence(out, by_day_out)
@@ -108,12 +119,12 @@ class FastestDet(Guide):
         return found
 
     def _forward(self, images: Sequence[Tensor]) -> Tensor:
-        """(B, 85, 22, 22); `_seen` then holds what WATCHED layers gave."""
+        """(B, 85, 22, 22); `seen` then holds what WATCHED layers gave."""
         resized = [
             functional.interpolate(image[None].flip(1), (SIDE, SIDE), mode="bilinear")
             for image in images
         ]
-        self._seen: dict[str, Tensor] = {}
+        self._own.seen = {}
         # In float32 always: its depthwise convolutions are no faster in bfloat16.
         with torch.autocast(images[0].device.type, enabled=False):
             out: Tensor = self.network(torch.cat(resized).float())
@@ -121,7 +132,7 @@ class FastestDet(Guide):
 
     def _watch(self, name: str) -> None:
         def keep(module: torch.nn.Module, given: Any, out: Tensor) -> None:
-            self._seen[name] = out
+            self._own.seen[name] = out
 
         self.network.get_submodule(name).register_forward_hook(keep)
 

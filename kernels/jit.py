@@ -1,10 +1,10 @@
 """How kernels are compiled and where the machine code is kept.
 
-`kernel` is the only decorator in this folder: serial (parallel=True is not part of Numba's cache
-key and would load a threading layer into every worker), GIL released, multiply-add contraction
-allowed, machine code cached in a folder whose name is a hash of all kernel sources and of the
-Numba version (Numba itself looks only at the decorated function's own file). See
-docs/decisions/0003-numba-cache.md.
+`kernel` and, for sums, `summing_kernel` are the only decorators in this folder: serial
+(parallel=True is not part of Numba's cache key and would load a threading layer into every worker),
+GIL released, multiply-add contraction allowed, machine code cached in a folder whose name is a hash
+of all kernel sources and of the Numba version (Numba itself looks only at the decorated function's
+own file). See docs/decisions/0003-numba-cache.md.
 """
 
 from __future__ import annotations
@@ -63,10 +63,22 @@ if CACHE_FOLDER is not None:
 
 def kernel(function: Function) -> Function:
     """Compiles `function` on first call, or loads what an earlier run compiled."""
+    return _compiled(function, {"contract"})
+
+
+def summing_kernel(function: Function) -> Function:
+    """As `kernel`, for sums whose order does not matter: they are taken in several parts at once.
+
+    The order depends on the processor's vectors and on nothing else.
+    """
+    return _compiled(function, {"contract", "reassoc", "nsz"})
+
+
+def _compiled(function: Function, fastmath: set[str]) -> Function:
     decorate: Any = numba.njit(
         nogil=True,
         cache=CACHE_FOLDER is not None,
-        fastmath={"contract"},
+        fastmath=fastmath,
         error_model="numpy",
     )
     compiled: Function = decorate(function)

@@ -48,6 +48,48 @@ class Augmented:
     kept: npt.NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Window:
+    """What is seen of a picture: a zoom in shares of its sides, mirrored afterwards or not.
+
+    Independent of resolution, so that one window shows the same of a photograph, of its night and
+    of its boxes.
+    """
+
+    left: float = 0.0
+    top: float = 0.0
+    scale: float = 1.0
+    mirrored: bool = False
+
+    def of(self, picture: Planar) -> Planar:
+        """(3, H, W) of the same size; bilinear."""
+        if self.scale < 1.0:
+            height, width = picture.shape[1:]
+            start = (self.top * height, self.left * width)
+            extent = (self.scale * height, self.scale * width)
+            picture = _resampled(picture, start, extent, (height, width))
+        return picture[:, :, ::-1] if self.mirrored else picture
+
+    def affine(self, width: int, height: int) -> geometry.Affine:
+        """Where a point of a picture of this size lies in what is seen."""
+        zoom = geometry.Affine.translation(-self.left * width, -self.top * height).then(
+            geometry.Affine.scaling(1.0 / self.scale, 1.0 / self.scale)
+        )
+        return zoom.then(geometry.flip_affine(1, width, height)) if self.mirrored else zoom
+
+
+WHOLE = Window()
+
+
+def draw_window(rng: np.random.Generator, settings: AugmentSettings) -> Window:
+    """The window of a sample; what is drawn does not depend on the picture."""
+    mirrored, cropped = rng.random() < settings.flip, rng.random() < settings.crop
+    scale, across, down = rng.uniform(settings.crop_scale, 1.0), rng.random(), rng.random()
+    if not cropped:
+        return Window(mirrored=mirrored)
+    return Window(across * (1.0 - scale), down * (1.0 - scale), scale, mirrored)
+
+
 def augment(
     image: Planar,
     boxes: npt.NDArray[np.float32],
@@ -59,42 +101,41 @@ def augment(
 
     A box of which less than a third remains in the window is left out.
     """
-    image, to_output = _geometry(image, rng, settings)
+    window = draw_window(rng, settings)
+    return relight(window.of(image), boxes, window, rng, settings, input_color)
+
+
+def relight(
+    image: Planar,
+    boxes: npt.NDArray[np.float32],
+    window: Window,
+    rng: np.random.Generator,
+    settings: AugmentSettings,
+    input_color: str = "xyz",
+) -> Augmented:
+    """`augment` of an image that shows the window already; the boxes do not yet."""
     image = _light(image, rng, settings, input_color)
-    boxes, kept = _move(boxes, to_output, (image.shape[2], image.shape[1]))
+    size = (image.shape[2], image.shape[1])
+    boxes, kept = _move(boxes, window.affine(*size), size)
     return Augmented(np.ascontiguousarray(image, dtype=np.float32), boxes, kept)
-
-
-def augmented_alike(picture: Planar, rng: np.random.Generator, settings: AugmentSettings) -> Planar:
-    """Another picture of the same scene, moved as `augment` moves the image with the same `rng`."""
-    return np.ascontiguousarray(_geometry(picture, rng, settings)[0], dtype=np.float32)
-
-
-def _geometry(
-    image: Planar, rng: np.random.Generator, settings: AugmentSettings
-) -> tuple[Planar, geometry.Affine]:
-    height, width = image.shape[1:]
-    affine = geometry.Affine.scaling(1.0, 1.0)
-    flipped, cropped = rng.random() < settings.flip, rng.random() < settings.crop
-    scale, across, down = rng.uniform(settings.crop_scale, 1.0), rng.random(), rng.random()
-    if cropped:
-        w, h = max(1, round(width * scale)), max(1, round(height * scale))
-        left, top = int(across * (width - w + 1)), int(down * (height - h + 1))
-        image = enlarged(image[:, top : top + h, left : left + w], height, width)
-        affine = geometry.Affine.translation(-left, -top).then(
-            geometry.resize_affine((w, h), (width, height))
-        )
-    if flipped:
-        image = image[:, :, ::-1]
-        affine = affine.then(geometry.flip_affine(1, width, height))
-    return image, affine
 
 
 def enlarged(image: Planar, height: int, width: int) -> Planar:
     """(3, H, W) enlarged bilinearly, pixel centres at half integers, edges repeated."""
-    for axis, target in ((1, height), (2, width)):
+    return _resampled(image, (0.0, 0.0), image.shape[1:], (height, width))
+
+
+def _resampled(
+    image: Planar,
+    start: tuple[float, float],
+    extent: tuple[float, ...],
+    size: tuple[int, int],
+) -> Planar:
+    """The part (top, left) + (height, width) of an image, at `size`; bilinear, edges repeated."""
+    for axis, target in ((1, size[0]), (2, size[1])):
         count = image.shape[axis]
-        at = np.clip((np.arange(target) + 0.5) * (count / target) - 0.5, 0, count - 1)
+        step = extent[axis - 1] / target
+        at = np.clip(start[axis - 1] + (np.arange(target) + 0.5) * step - 0.5, 0, count - 1)
         low = np.minimum(at.astype(np.int64), max(count - 2, 0))
         share = (at - low).astype(np.float32)
         share = share[:, None] if axis == 1 else share

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rawisp.color import InputColor
-from rawisp.data.augment import enlarged
+from rawisp.data.augment import WHOLE, Window, enlarged
 from rawisp.data.synth.bodies import body_named
 from rawisp.data.synth.photograph import read_photograph
 from rawisp.data.synth.render import night_mosaic
@@ -34,9 +35,9 @@ class FreshNight:
     color: InputColor
     size: tuple[int, int]
 
-    def __call__(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    def __call__(self, rng: np.random.Generator, window: Window = WHOLE) -> npt.NDArray[np.float32]:
         """Linear float32 (3, height, width), as `RawFrame.pack` and scaling give it."""
-        rgb = read_photograph(self.photograph, scale=self.settings.scale)
+        rgb = _seen(self.photograph, self.settings.scale, window)
         body = body_named(self.camera)
         mosaic, _ = night_mosaic(rgb, body, self.settings, rng)
         matrix = None if self.color == "camera" else np.linalg.inv(np.array(body.xyz_to_camera))
@@ -52,14 +53,31 @@ class FreshNight:
         width, height = self.size
         return shrink(planar, height, width)
 
-    def by_day(self) -> npt.NDArray[np.float32]:
+    def by_day(self, window: Window = WHOLE) -> npt.NDArray[np.float32]:
         """The photograph at the packed image's size, float32 (3, height, width), sRGB in [0, 1]."""
-        rgb = read_photograph(self.photograph, scale=self.settings.scale)
+        rgb = _seen(self.photograph, self.settings.scale, window)
         planar = np.ascontiguousarray(np.moveaxis(rgb, -1, 0), dtype=np.float32) / np.float32(255)
         width, height = self.size
         if height > planar.shape[1] or width > planar.shape[2]:
             return enlarged(planar, height, width)
         return shrink(planar, height, width)
+
+
+@lru_cache(maxsize=16)  # for night and day of a sample, which are asked for one after the other
+def _seen(photograph: str, scale: float, window: Window) -> npt.NDArray[np.uint8]:
+    """uint8 (h, w, 3), read-only: what the window shows, at the photograph's size. Bilinear."""
+    from PIL import Image
+
+    rgb = read_photograph(photograph, scale=scale)
+    if window.scale < 1.0:
+        height, width = rgb.shape[:2]
+        left, top = window.left * width, window.top * height
+        box = (left, top, left + window.scale * width, top + window.scale * height)
+        zoomed = Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR, box=box)
+        rgb = np.asarray(zoomed)
+    rgb = np.ascontiguousarray(rgb[:, ::-1]) if window.mirrored else rgb
+    rgb.flags.writeable = False
+    return rgb
 
 
 def fresh_night(

@@ -14,15 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from rawisp import geometry
+from rawisp.data.augment import WHOLE, Window
 
 
 class Darkener(Protocol):
     """A photograph that can be darkened anew; see `rawisp.data.fresh.FreshNight`."""
 
-    def __call__(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-        """Another night, linear float32 (3, H, W)."""
+    def __call__(self, rng: np.random.Generator, window: Window = WHOLE) -> npt.NDArray[np.float32]:
+        """Another night of what the window shows, linear float32 (3, H, W)."""
 
-    def by_day(self) -> npt.NDArray[np.float32]:
+    def by_day(self, window: Window = WHOLE) -> npt.NDArray[np.float32]:
         """The photograph, sRGB-encoded float32 (3, H, W) in [0, 1]."""
 
 
@@ -52,9 +53,12 @@ class PreparedImage:
         stored = np.load(self.array)
         return np.ascontiguousarray(np.moveaxis(stored, -1, 0), dtype=np.float32)
 
-    def load_night(self, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-        """As `load`; a synthesized photograph is darkened anew, with other noise and lamps."""
-        return self.load() if self.darken is None else self.darken(rng)
+    def load_night(self, rng: np.random.Generator, window: Window) -> npt.NDArray[np.float32]:
+        """As `load`, through a window; a synthesized photograph is darkened anew.
+
+        It is so after the zoom, and has a sensor's noise, not an enlarged one.
+        """
+        return window.of(self.load()) if self.darken is None else self.darken(rng, window)
 
 
 def hash_of(images: Sequence[PreparedImage]) -> str:

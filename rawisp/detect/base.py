@@ -42,6 +42,9 @@ class Guide(nn.Module):
     """
 
     categories: tuple[str | None, ...] = ()
+    # Whether `losses` and `disagreement` may run in several threads at once, one image each, which
+    # trains faster on a CPU: true if they keep nothing in `self` and draw no random numbers.
+    thread_safe = False
 
     def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
         """Loss terms by name, each (B,), one number per image; the sum is what training lowers.

@@ -44,6 +44,8 @@ class TorchvisionGuide(Guide):
         self.model = model
         self.categories = tuple(categories)
         self.model.eval()
+        # Two-stage detectors sample at random, which `_two_stage_losses` hides by seeding.
+        self.thread_safe = not hasattr(model, "rpn")
 
     def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
         """The model's own terms, for each image as if it were alone in its batch.

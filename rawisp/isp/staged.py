@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from rawisp.color import LINEAR_SRGB_FROM_XYZ
 from rawisp.isp.base import Isp
+from rawisp.isp.staged_kernels import Encode, Sharpen, usable
 from rawisp.isp.staged_parity import PublishedStages
 from rawisp.isp.thumbnail import cell_averages
 
@@ -173,6 +174,10 @@ class StagedIsp(Isp):
     def _rendered(self, x: Tensor, gain: Tensor) -> Tensor:
         """The gain, (B, 3), belongs to RGB, so it is folded into the rows of the colour matrix."""
         matrix = gain.unsqueeze(2) * self.color_matrix.unsqueeze(0)
+        # TorchScript skips the outer block as a whole.
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]  # noqa: SIM102
+            if self.training and usable(x):
+                return self._rendered_compiled(x, matrix)
         y = torch.einsum("bij,bjhw->bihw", matrix, x)
         if self.neutral_clip:
             y = self._neutral_where_clipped(x, y)
@@ -181,6 +186,17 @@ class StagedIsp(Isp):
         y = self._tone(self._roll_off(y))
         y = y.clamp(min=1e-4) ** torch.exp(self.log_gamma)
         return self._sharpen(y)
+
+    def _rendered_compiled(self, x: Tensor, matrix: Tensor) -> Tensor:
+        """The same as the rest of `_rendered`, by compiled kernels."""
+        steps = torch.softmax(self.tone_logits, dim=0)
+        knots = functional.pad(torch.cumsum(steps, dim=0), [1, 0])
+        clip = (self.clip_start, self.clip_end) if self.neutral_clip else (0.0, 0.0)
+        exponent = torch.exp(self.log_gamma)
+        y = Encode.apply(x, matrix, self.desaturation, knots, steps, exponent, clip, self.shoulder)
+        blur = torch.softmax(self.blur_logits, dim=0).view(3, 3)
+        sharpened: Tensor = Sharpen.apply(y, self.sharpening, blur)
+        return sharpened
 
     def _neutral_where_clipped(self, x: Tensor, y: Tensor) -> Tensor:
         """Fades `y` to its own brightest channel where `x` comes near the sensor's white."""

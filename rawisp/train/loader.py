@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from rawisp.data.augment import AugmentSettings, augment, augmented_alike
+from rawisp.data.augment import AugmentSettings, draw_window, relight
 from rawisp.data.prepared import PreparedImage
 from rawisp.detect.base import Target
 from rawisp.detect.categories import CategoryMap
@@ -87,19 +87,20 @@ class Loader:
         darken = self.images[index].darken
         picture = None
         if self.by_day and darken is not None:
-            rng = np.random.default_rng([self.seed, epoch, index])
-            picture = torch.from_numpy(augmented_alike(darken.by_day(), rng, self.augment))
+            window = draw_window(np.random.default_rng([self.seed, epoch, index]), self.augment)
+            picture = torch.from_numpy(darken.by_day(window))
         return self.sample(epoch, index), picture
 
     def sample(self, epoch: int, index: int) -> Sampled:
         """(image, target, RAW file's name) of one photograph as varied in that epoch."""
         image = self.images[index]
         rng = np.random.default_rng([self.seed, epoch, index])
+        window = draw_window(rng, self.augment)
         # A stream of its own for the night, so that the variation does not depend on it.
-        linear = image.load_night(np.random.default_rng([self.seed, epoch, index, 1]))
+        linear = image.load_night(np.random.default_rng([self.seed, epoch, index, 1]), window)
         usable = ~image.ignore & (self.categories.labels[image.classes] >= 0)
         boxes, classes = image.boxes[usable], image.classes[usable]
-        varied = augment(linear, boxes, rng, self.augment, self.input_color)
+        varied = relight(linear, boxes, window, rng, self.augment, self.input_color)
         labels = self.categories.labels[classes[varied.kept]]
         target = Target(torch.from_numpy(varied.boxes), torch.from_numpy(labels))
         return torch.from_numpy(varied.image), target, image.source

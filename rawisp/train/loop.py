@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,9 +28,10 @@ from rawisp.train import state
 from rawisp.train.config import TrainConfig
 from rawisp.train.distributed import Team
 from rawisp.train.events import OnTrainEvent, TrainEvent
+from rawisp.train.gradient import StepLoss, gradients
 from rawisp.train.loader import Batch, Loader
 from rawisp.train.logbook import Logbook
-from rawisp.train.machine import memory_gb, reproducible
+from rawisp.train.machine import keep_freed_memory, memory_gb, reproducible
 from rawisp.train.pooled import PoolStrategy
 from rawisp.train.previews import draw_previews
 from rawisp.train.schedule import lr_at
@@ -109,7 +111,8 @@ class Trainer:
 
     def run(self) -> tuple[str, float, int, int]:
         """(checkpoint, best value, best epoch, epochs)."""
-        with reproducible(self.team.device):
+        keep_freed_memory()
+        with reproducible(self.team.device), gradients(self.strategy.at_once) as self.gradients:
             return self._run()
 
     def _run(self) -> tuple[str, float, int, int]:
@@ -184,11 +187,14 @@ class Trainer:
         return time.monotonic() - start
 
     def _forward_backward(self, batch: Batch) -> None:
+        """This process's part of the gradient of the batch; the sums of the epoch grow."""
+        sums = self.position.sums
         try:
-            for piece in self.strategy.pieces(batch):
-                loss = self._loss(piece)
-                # Gradients are averaged over processes, each of which has a part of the batch.
-                (loss * self.team.world / self.config.accumulate).backward()  # type: ignore[no-untyped-call]
+            for found in self._gradients_of(batch):
+                for name, value in (found.sums | {"images": float(found.images)}).items():
+                    sums[name] = sums.get(name, 0.0) + value
+        except NotFiniteError as error:
+            raise self._not_finite("loss", self.position.step + 1, error.names) from None
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
                 raise
@@ -196,16 +202,13 @@ class Trainer:
         self.strategy.after_backward()
         self._names += batch.names
 
-    def _loss(self, batch: Batch) -> torch.Tensor:
-        """This process's part of the mean over the whole batch; the sums of the epoch grow."""
-        try:
-            found = self.strategy.loss(batch, self.position.epoch, self.position.step)
-        except NotFiniteError as error:
-            raise self._not_finite("loss", self.position.step + 1, error.names) from None
-        sums = self.position.sums
-        for name, value in (found.sums | {"images": float(found.images)}).items():
-            sums[name] = sums.get(name, 0.0) + value
-        return found.total
+    def _gradients_of(self, batch: Batch) -> list[StepLoss]:
+        epoch, step = self.position.epoch, self.position.step
+        losses = [partial(self.strategy.loss, p, epoch, step) for p in self.strategy.pieces(batch)]
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        # Gradients are averaged over processes, each of which has a part of the batch.
+        factor = self.team.world / self.config.accumulate
+        return self.gradients.add(losses, parameters, factor)
 
     def _not_finite(self, what: str, step: int, names: list[str]) -> TrainingError:
         return TrainingError(

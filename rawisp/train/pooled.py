@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rawisp.detect.base import Target
 from rawisp.errors import UsageError
+from rawisp.train.gradient import StepLoss
 from rawisp.train.loader import Batch, Sampled
 from rawisp.train.reinforce import ReinforceStrategy, facts, losses_after
 from rawisp.train.replay import Pool, Record, replayed
@@ -33,7 +34,7 @@ from rawisp.train.rollout import (
     start_picture,
     thumbnails,
 )
-from rawisp.train.strategy import FACT, NotFiniteError, StepLoss, on_device
+from rawisp.train.strategy import FACT, NotFiniteError, on_device
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ class ReinforceStrategy:
         self.config, self.isp, self.guide, self.loader, self.team = config, isp, guide, loader, team
         self.on_event = on_event
         self.trained: list[nn.Module] = [isp]
+        self.at_once = 1
         self._noted: set[str] = set()
         if config.lr > _HIGH_LR:
             text = f"--lr {config.lr:g} is much for adaptive-isp, whose paper takes 3e-5"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -14,21 +13,12 @@ from rawisp.detect.base import Target
 from rawisp.isp.base import Isp
 from rawisp.train.config import TrainConfig
 from rawisp.train.distributed import Team
+from rawisp.train.gradient import StepLoss, mixes_images, pieces_at_once, pieces_of
 from rawisp.train.loader import Batch, Loader
 from rawisp.train.step import Step
 
 # Sums under names that begin so are told, but are no part of the loss.
 FACT = "agent."
-
-
-@dataclass(frozen=True)
-class StepLoss:
-    """total: what is differentiated. sums: over the images, loss terms by name, and facts whose
-    names begin with FACT. images: how many the sums are of."""
-
-    total: Tensor
-    sums: dict[str, float]
-    images: int
 
 
 class NotFiniteError(Exception):
@@ -46,11 +36,13 @@ class Strategy(Protocol):
     """One way of learning; the loop does all the rest.
 
     trained: parameters of one optimiser group each, which all follow the learning rate's schedule.
+    at_once: how many pieces of a batch may be computed at a time, in threads.
     halves: what accumulated smaller batches give. memory_advice: what helps when memory ends,
     besides those and --fit.
     """
 
     trained: list[nn.Module]
+    at_once: int
     halves: str
     memory_advice: str
 
@@ -84,6 +76,10 @@ class SupervisedStrategy:
     ) -> None:
         self.config, self.isp, self.guide, self.loader, self.team = config, isp, guide, loader, team
         self.trained: list[nn.Module] = [isp]
+        self.divides = team.device.type == "cpu" and team.world == 1 and not mixes_images(isp)
+        self.at_once = 1
+        if self.divides:
+            self.at_once = pieces_at_once(isp, guide, team.device, config.batch_size)
         self.rewrap()
 
     def rewrap(self) -> None:
@@ -105,10 +101,8 @@ class SupervisedStrategy:
         """Nothing."""
 
     def pieces(self, batch: Batch) -> list[Batch]:
-        """On the CPU `pieces_for_cpu`; processes that share a batch do not divide theirs."""
-        if self.team.device.type != "cpu" or self.team.world > 1:
-            return [batch]
-        return pieces_for_cpu(batch)
+        """On the CPU few images each; processes that share a batch do not divide theirs."""
+        return pieces_of(batch, self.at_once) if self.divides else [batch]
 
     def loss(self, batch: Batch, epoch: int, step: int) -> StepLoss:
         """The detector's loss terms, the grey-world term and that of the well-lit photographs."""
@@ -124,26 +118,6 @@ class SupervisedStrategy:
             raise NotFiniteError([batch.names[n] for n in bad])
         sums = {name: float(values.detach().sum()) for name, values in terms.items()}
         return StepLoss(each.sum() / self.loader.size_of(step), sums, len(images))
-
-
-def pieces_for_cpu(batch: Batch) -> list[Batch]:
-    """As many images as keep the threads busy, two threads each: what a larger batch writes falls
-    out of the caches before it is read again, which takes twice as long."""
-    return in_pieces(batch, max(1, torch.get_num_threads() // 2))
-
-
-def in_pieces(batch: Batch, count: int) -> list[Batch]:
-    """The batch, `count` images at a time; an empty one as it is."""
-    starts = range(0, max(1, len(batch.images)), count)
-    return [
-        Batch(
-            batch.images[n : n + count],
-            batch.targets[n : n + count],
-            batch.names[n : n + count],
-            by_day=batch.by_day[n : n + count],
-        )
-        for n in starts
-    ]
 
 
 def no_loss(module: nn.Module) -> Tensor:

@@ -14,6 +14,7 @@ from rawisp.detect.base import Target
 from rawisp.isp.adaptive.adaptive_isp import AdaptiveIsp
 from rawisp.train.config import TrainConfig
 from rawisp.train.distributed import Team
+from rawisp.train.gradient import StepLoss
 from rawisp.train.loader import Batch
 from rawisp.train.reinforce import ReinforceStrategy, detector_losses, facts, losses_after
 from rawisp.train.rewards import (
@@ -35,7 +36,7 @@ from rawisp.train.rollout import (
     thumbnails,
     untracked,
 )
-from rawisp.train.strategy import NotFiniteError, StepLoss, no_loss, on_device
+from rawisp.train.strategy import NotFiniteError, no_loss, on_device
 
 NoteBad = Callable[[Sequence[str], Tensor, str], None]
 

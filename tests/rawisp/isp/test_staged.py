@@ -10,6 +10,7 @@ import torch
 from rawisp.color import LINEAR_SRGB_FROM_XYZ
 from rawisp.isp.fixed import ClassicConfig
 from rawisp.isp.staged import StagedConfig, StagedIsp
+from rawisp.isp.staged_kernels import usable
 
 CLASSIC = ClassicConfig()
 
@@ -183,3 +184,28 @@ def test_classic_shows_no_colours_inside_clipped_lamps() -> None:
     for lamp in (result[:, 10:14, 10:14], result[:, 20:24, 20:24]):
         assert lamp.min() > 0.8
         assert np.ptp(lamp, axis=0).max() < 0.02
+
+
+@pytest.mark.parametrize("config", [StagedConfig(), CLASSIC, StagedConfig(shoulder=0.6)])
+def test_in_training_compiled_kernels_give_the_same_values_and_gradients(
+    config: StagedConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isp = shaken(config, 3).train()
+    x = torch.tensor(np.stack([night_xyz(seed=n, level=0.1) for n in range(2)]).astype(np.float32))
+    weight = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    assert usable(x) and not usable(x.double())
+    y = isp(x)
+    assert y.grad_fn is not None and "Sharpen" in y.grad_fn.name()
+    compiled = torch.autograd.grad((y * weight).sum(), list(isp.parameters()))
+    monkeypatch.setattr("rawisp.isp.staged.usable", lambda _: False)
+    plain = isp(x)
+    expected = torch.autograd.grad((plain * weight).sum(), list(isp.parameters()))
+    torch.testing.assert_close(y, plain, atol=1e-5, rtol=1e-5)
+    for found, wanted in zip(compiled, expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_who_asks_for_the_gradient_of_the_image_gets_it() -> None:
+    x = torch.tensor(night_xyz(level=0.1).astype(np.float32))[None].requires_grad_(True)
+    StagedIsp(CLASSIC).train()(x).sum().backward()
+    assert x.grad is not None and bool((x.grad != 0).any())

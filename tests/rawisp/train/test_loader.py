@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from rawisp.data.augment import AugmentSettings
+from rawisp.data.augment import WHOLE, AugmentSettings, Window
 from rawisp.data.prepared import PreparedImage
 from rawisp.detect.categories import CategoryMap
 from rawisp.train.loader import Loader
@@ -74,13 +74,13 @@ def test_only_boxes_that_the_detector_knows_are_targets(images: list[PreparedIma
 class Planted:
     """A photograph with a bright left half; its night is a tenth of it."""
 
-    def by_day(self) -> np.ndarray:
+    def by_day(self, window: Window = WHOLE) -> np.ndarray:
         picture = np.zeros((3, 20, 30), np.float32)
         picture[:, :, :15] = 1.0
-        return picture
+        return np.ascontiguousarray(window.of(picture))
 
-    def __call__(self, rng: np.random.Generator) -> np.ndarray:
-        return self.by_day() / 10
+    def __call__(self, rng: np.random.Generator, window: Window = WHOLE) -> np.ndarray:
+        return self.by_day(window) / 10
 
 
 def test_the_photograph_by_day_moves_as_its_night_does(images: list[PreparedImage]) -> None:

@@ -21,9 +21,10 @@ from rawisp.errors import TrainingError, UsageError
 from rawisp.isp.adaptive.operators import COST_MS, KEYS
 from rawisp.train import TrainConfig, resolve_config, rewards
 from rawisp.train.events import TrainEvent
+from rawisp.train.gradient import StepLoss
 from rawisp.train.rollout import STOP
 from rawisp.train.schedule import lr_at
-from rawisp.train.strategy import NotFiniteError, StepLoss, SupervisedStrategy
+from rawisp.train.strategy import NotFiniteError, SupervisedStrategy
 
 from .conftest import Run
 from .toy import Brightness, Lesson, choose_always, photographs

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from rawisp.detect import Detections, Guide, Target
 from rawisp.isp.registry import create_isp
+from rawisp.train.gradient import in_pieces
 from rawisp.train.loader import Batch
 from rawisp.train.step import Step, grey_world, likeness, render
-from rawisp.train.strategy import in_pieces
 
 NOTHING = Target(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
 

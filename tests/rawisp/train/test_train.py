@@ -175,7 +175,7 @@ def test_running_out_of_memory_gives_advice_with_numbers(
     def full(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Trainer, "_loss", full)
+    monkeypatch.setattr(Trainer, "_gradients_of", full)
     with pytest.raises(TrainingError, match=r"batches of 4 .*--batch-size 2 --accumulate 2"):
         small_run(tmp_path / "run")
 

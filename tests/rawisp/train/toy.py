@@ -19,10 +19,10 @@ from rawisp.isp.adaptive.adaptive_isp import AdaptiveIsp
 from rawisp.train import TrainConfig
 from rawisp.train.distributed import Team
 from rawisp.train.events import TrainEvent
+from rawisp.train.gradient import StepLoss
 from rawisp.train.loader import Batch, Loader
 from rawisp.train.pooled import PoolStrategy
 from rawisp.train.reinforce import ReinforceStrategy
-from rawisp.train.strategy import StepLoss
 from rawisp.train.terminal import TerminalStrategy
 
 NOTHING = AugmentSettings(flip=0, crop=0, exposure_stops=0, illuminant=0)
