@@ -175,8 +175,9 @@ class StagedIsp(Isp):
         """The gain, (B, 3), belongs to RGB, so it is folded into the rows of the colour matrix."""
         matrix = gain.unsqueeze(2) * self.color_matrix.unsqueeze(0)
         # TorchScript skips the outer block as a whole.
-        if not torch.jit.is_scripting():  # type: ignore[attr-defined]  # noqa: SIM102
-            if self.training and usable(x):
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            compiled = self.training and usable(x)
+            if compiled:
                 return self._rendered_compiled(x, matrix)
         y = torch.einsum("bij,bjhw->bihw", matrix, x)
         if self.neutral_clip:
