@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rawisp.errors import display_path
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, TaskID
 
     from rawisp.evaluation import Comparison, EvaluationEvent
@@ -112,23 +113,30 @@ class EvaluationReporter:
 
 
 def show(comparison: Comparison, *, as_json: bool) -> None:
-    """The table, or one JSON object, on stdout.
+    """The tables, or one JSON object, on stdout.
 
     On a terminal, columns that do not fit follow below; elsewhere nothing is wrapped.
     """
-    from rawisp.evaluation.report import record, table
+    from rawisp.evaluation.report import record, tables
 
     if as_json:
         sys.stdout.write(json.dumps(record(comparison), allow_nan=False) + "\n")
         return
-    from rich import box
     from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    console = Console(file=sys.stdout) if terminal else Console(file=sys.stdout, width=100_000)
+    for number, lines in enumerate(tables(comparison)):
+        if number and not terminal:
+            sys.stdout.write("\n")
+        _print_table(console, lines, terminal)
+
+
+def _print_table(console: Console, lines: list[list[str]], terminal: bool) -> None:
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    lines = table(comparison)
-    terminal = sys.stdout.isatty()
-    console = Console(file=sys.stdout) if terminal else Console(file=sys.stdout, width=100_000)
     if terminal:
         lines[0] = [heading.replace(" ", "\n", 1) for heading in lines[0]]
     look = box.SIMPLE_HEAD if terminal else None  # whose lines are a blank between columns

@@ -143,7 +143,7 @@ def train(
     """
     from rawisp.cli.train_report import TrainReporter
     from rawisp.geometry import parse_fit
-    from rawisp.train import resolve_config
+    from rawisp.train import resolve_config, saved_config
     from rawisp.train import train as run
 
     flags: dict[str, Any] = {
@@ -177,8 +177,7 @@ def train(
     }
     if fit is not None:
         flags["fit"] = parse_fit(fit) or "none"
-    given = any(value is not None for value in flags.values()) or config is not None
-    settings = None if resume and not given else resolve_config(flags, file=config)
+    settings = resolve_config(flags, file=config, base=saved_config(out) if resume else None)
     with TrainReporter(as_json=as_json, quiet=quiet) as reporter:
         result = run(
             data,

@@ -21,7 +21,7 @@ from rawisp.batch.worker import Payload, Step
 from rawisp.data.annotations import read_annotations
 from rawisp.data.annotations.labels import LabeledImage, LabelSet, name_of
 from rawisp.data.matching import match_names
-from rawisp.data.synth.bodies import SMALLEST_SIDE, body_named, write_night
+from rawisp.data.synth.bodies import BODIES, SMALLEST_SIDE, body_named, write_night
 from rawisp.data.synth.boxes import (
     MAX_COPIES,
     PlacedNight,
@@ -177,6 +177,7 @@ def synth_folder(
         matched = _matched(labels, found)
         on_event(Event("note", text=_announcement(labels, matched, len(found))))
     files = _planned(found, settings, matched)
+    _check_cameras(folder, files)
     by_output = {file.output: file for file in files}
     job = Job(
         folder=folder,
@@ -234,6 +235,22 @@ def _planned(
             output = f"{stem}{mark}{body_named(camera).suffix}"
             files.append(_File(source, output, camera, number, matched.get(source.path)))
     return files
+
+
+def _check_cameras(folder: str, files: list[_File]) -> None:
+    """OutputError when OUT holds nights of the same photographs in another camera's files.
+
+    `a.ARW` and `a.NEF` would be two photographs to training, and one to annotations.
+    """
+    suffixes = {body.suffix for body in BODIES.values()}
+    for file in files:
+        stem, own = os.path.splitext(os.path.join(folder, file.output))
+        for suffix in sorted(suffixes - {own}):
+            if os.path.lexists(stem + suffix):
+                raise OutputError(
+                    f"{display_path(stem + suffix)}: is there already, and {file.camera} would add "
+                    f"{os.path.basename(file.output)} beside it; choose another -o"
+                )
 
 
 def _placed(report: RunReport, files: list[_File], on_event: OnEvent) -> list[PlacedNight]:

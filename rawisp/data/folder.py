@@ -122,10 +122,20 @@ def find_dataset(
             *_unused_problems(sets, unused),
             *finder.problems,
         ),
-        notes=tuple(finder.notes),
+        notes=(*finder.notes, *_unnamed(sets)),
         files_without_entry=len(finder.paths) - len(labels),
         entries_without_file=finder.entries_without_file,
     )
+
+
+def _unnamed(sets: Sequence[LabelSet]) -> list[str]:
+    """A sentence for each folder of numbers without names, which no detector would know."""
+    return [
+        f"{display_path(one.path)}: nothing names its classes, so their numbers are their names, "
+        "which no detector knows; put classes.txt or data.yaml beside them"
+        for one in sets
+        if one.format == "YOLO" and one.categories and all(n.isdigit() for n in one.categories)
+    ]
 
 
 class _Finder:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rawisp.batch.events import Event, OnEvent
+from rawisp.data.annotations.labels import unusable
 from rawisp.data.folder import DataSet
 from rawisp.errors import display_path
 
@@ -49,11 +50,8 @@ class Voice:
         """What was found, and what is wrong with it."""
         for text in dataset.notes:
             self.note(text)
-        if dataset.problems:
-            self.note(
-                f"{len(dataset.problems)} annotations are left out or mended, the first: "
-                f"{dataset.problems[0]}; rawisp validate lists them",
-            )
+        if text := unusable(dataset.problems):
+            self.note(text)
 
     def packing(self, color: str) -> OnEvent:
         """Turns what packing reports into notes and progress."""

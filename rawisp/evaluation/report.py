@@ -14,32 +14,57 @@ from rawisp.evaluation.compare import Comparison, Row, fit_text
 JSON_FILE, TABLE_FILE, CURVES_FILE = "evaluation.json", "evaluation.md", "curves.png"
 FORMAT_VERSION = 1
 NOTHING = "-"
+# Columns of classes and attributes that still fit beside the others on a page.
+WIDEST = 8
 
 
-def table(comparison: Comparison) -> list[list[str]]:
-    """Headings, a line for each rendering, and a line of how many boxes each column rests on."""
+def tables(comparison: Comparison) -> list[list[list[str]]]:
+    """Headings, a line for each rendering, and one of how many boxes each column rests on.
+
+    Of more classes and attributes than WIDEST a second table tells, a line for each.
+    """
     attributes = list(dict.fromkeys(name for row in comparison.rows for name in row.by_attribute))
     classes = [c for c in comparison.categories if any(c in r.by_class for r in comparison.rows)]
-    headings = ["rendering", "AP", "AP50", "±", "AP75", "AR"]
-    headings += [f"AP50 {printable(name)}" for name in (*classes, *attributes)]
-    lines = [_line(row, classes, attributes) for row in comparison.rows]
+    names = [*classes, *attributes]
     boxes: dict[str, float] = {}
     for row in comparison.rows:
-        for name, numbers in (*row.by_class.items(), *row.by_attribute.items()):
+        for name, numbers in _by_name(row).items():
             boxes.setdefault(name, numbers["boxes"])
-    counts = [str(int(boxes[name])) for name in (*classes, *attributes)]
-    last = ["boxes", str(comparison.boxes), "", "", "", "", *counts, "", ""]
+    counts = {name: str(int(boxes[name])) for name in names}
+    if len(names) <= WIDEST:
+        return [_renderings(comparison, counts)]
+    head = ["AP50", "boxes", *(printable(row.name) for row in comparison.rows)]
+    lines = [
+        [printable(name), counts[name], *(_cell(_ap50(row, name)) for row in comparison.rows)]
+        for name in names
+    ]
+    return [_renderings(comparison, {}), [head, *lines]]
+
+
+def _renderings(comparison: Comparison, counts: dict[str, str]) -> list[list[str]]:
+    """The table with a line for each rendering; counts: of the names that have a column."""
+    headings = ["rendering", "AP", "AP50", "±", "AP75", "AR"]
+    headings += [f"AP50 {printable(name)}" for name in counts]
+    lines = [_line(row, list(counts)) for row in comparison.rows]
+    last = ["boxes", str(comparison.boxes), "", "", "", "", *counts.values(), "", ""]
     return [[*headings, "render s", "detect s"], *lines, last]
 
 
-def _line(row: Row, classes: list[str], attributes: list[str]) -> list[str]:
+def _line(row: Row, names: list[str]) -> list[str]:
     p = row.precision
     half_width = (row.interval[1] - row.interval[0]) / 2
-    numbers = [p.ap, p.ap50, half_width, p.ap75, p.ar]
-    numbers += [row.by_class.get(name, {}).get("ap50", float("nan")) for name in classes]
-    numbers += [row.by_attribute.get(name, {}).get("ap50", float("nan")) for name in attributes]
+    numbers = [p.ap, p.ap50, half_width, p.ap75, p.ar, *(_ap50(row, name) for name in names)]
     seconds = [_cell(value, 4) for value in (row.render_s, row.detect_s)]
     return [printable(row.name), *map(_cell, numbers), *seconds]
+
+
+def _by_name(row: Row) -> dict[str, dict[str, float]]:
+    """By class and by attribute; a class goes before an attribute of the same name."""
+    return {**row.by_attribute, **row.by_class}
+
+
+def _ap50(row: Row, name: str) -> float:
+    return _by_name(row).get(name, {}).get("ap50", float("nan"))
 
 
 def _cell(value: float, digits: int = 3) -> str:
@@ -69,9 +94,6 @@ def _without_nan(value: Any) -> Any:
 def markdown(comparison: Comparison, *, curves: bool) -> str:
     """A page: what was evaluated, the table, notes; curves: whether their picture lies beside."""
     about = comparison.provenance
-    head, *lines = [[cell.replace("|", "\\|") for cell in line] for line in table(comparison)]
-    alignment = [":---", *["---:"] * (len(head) - 1)]
-    rows = ["| " + " | ".join(line) + " |" for line in (head, alignment, *lines)]
     hashes = [
         f"- {printable(row.name)}: sha256 {row.sha256}" for row in comparison.rows if row.sha256
     ]
@@ -79,13 +101,19 @@ def markdown(comparison: Comparison, *, curves: bool) -> str:
     parts = [
         f"# {printable(about['data'])}, {comparison.split}",
         f"{summary(comparison)}.",
-        "\n".join(rows),
+        *(_markdown_table(lines) for lines in tables(comparison)),
         "± is half the 95 % interval of AP50 over images (bootstrap); seconds are per image.",
         f"![Precision over recall]({CURVES_FILE})" if curves else "",
         "\n".join(notes),
         "\n".join([f"- {about['detector']}: sha256 {about['detector_sha256']}", *hashes]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _markdown_table(lines: list[list[str]]) -> str:
+    head, *rest = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    alignment = [":---", *["---:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, alignment, *rest))
 
 
 def summary(comparison: Comparison) -> str:

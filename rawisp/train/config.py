@@ -176,12 +176,14 @@ def resolve_config(
     *,
     file: str | os.PathLike[str] | None = None,
     environment: Mapping[str, str] | None = None,
+    base: TrainConfig | None = None,
 ) -> TrainConfig:
-    """The configuration of a run: recipe < TOML file < RAWISP_TRAIN_* variables < flags.
+    """The configuration of a run: base < recipe < TOML file < RAWISP_TRAIN_* variables < flags.
 
     flags: values given on the command line, by field name; None means not given. file: TOML with
-    the fields as keys, `[isp_config]` and `[augment]` as tables. Raises UsageError naming the place
-    of an unknown key or a wrong value.
+    the fields as keys, `[isp_config]` and `[augment]` as tables. base: of the run that is
+    continued; its recipe is in its values. Raises UsageError naming the place of an unknown key or
+    a wrong value.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     layers: list[tuple[str, dict[str, Any]]] = []
@@ -194,6 +196,8 @@ def resolve_config(
         if recipe not in RECIPES:
             raise UsageError(f"no recipe is called {recipe!r}; there are {', '.join(RECIPES)}")
         layers.insert(0, (f"the recipe {recipe}", dict(RECIPES[recipe])))
+    if base is not None:
+        layers.insert(0, ("the run", base.record()))
     return resolved(layers)
 
 

@@ -313,14 +313,14 @@ class Trainer:
         self.isp.train()
 
     def _learned(self) -> dict[str, Any]:
-        """All parameters when they are few, else each tensor's norm."""
-        count = sum(p.numel() for p in self.isp.parameters())
-        return {
-            name: p.detach().flatten().tolist()
-            if count <= _FEW_PARAMETERS
-            else float(p.detach().norm())
-            for name, p in self.isp.named_parameters()
-        }
+        """All parameters when they are few, else the norm of each part of the ISP."""
+        named = [(name, p.detach()) for name, p in self.isp.named_parameters()]
+        if sum(p.numel() for _, p in named) <= _FEW_PARAMETERS:
+            return {name: p.flatten().tolist() for name, p in named}
+        parts: dict[str, list[torch.Tensor]] = {}
+        for name, p in named:
+            parts.setdefault(name.partition(".")[0], []).append(p.flatten())
+        return {name: float(torch.cat(ps).norm()) for name, ps in parts.items()}
 
     def _write_checkpoint(self, record: dict[str, Any]) -> None:
         metrics = {key: record[key] for key in ("epoch", "loss", "validation") if key in record}

@@ -13,7 +13,7 @@ import torch
 from rawisp.batch.events import Event
 from rawisp.batch.prepare import Prepared, cache_folder, prepare
 from rawisp.checkpoint.load import choose_device
-from rawisp.data.annotations.labels import Problem
+from rawisp.data.annotations.labels import unusable
 from rawisp.data.folder import find_dataset
 from rawisp.data.prepared import PreparedImage
 from rawisp.detect import Guide
@@ -80,7 +80,8 @@ def train(
             on_event(TrainEvent("note", text))
         used = tuple(s for s in found.samples if s.split in (None, "train", "val"))
         found = replace(found, samples=used)
-        _note_problems(found.problems, on_event)
+        if text := unusable(found.problems):
+            on_event(TrainEvent("note", text))
         where = os.fspath(cache) if cache is not None else cache_folder(data)
         prepared = None
         for rank in range(crew.world):  # one after the other: the first packs, the others find
@@ -129,8 +130,7 @@ def _settled(config: TrainConfig | None, folder: str, resume: bool) -> TrainConf
                 "choose another -o"
             )
         return config or TrainConfig()
-    saved = state.read_state(folder)["config"]
-    before = TrainConfig.from_record(saved)
+    before = saved_config(folder)
     if config is None:
         return before
     changed = [k for k, v in config.record().items() if before.record()[k] != v and k not in _FREE]
@@ -140,6 +140,11 @@ def _settled(config: TrainConfig | None, folder: str, resume: bool) -> TrainConf
             "these settings away with --resume, or start a new run"
         )
     return config
+
+
+def saved_config(out: Path) -> TrainConfig:
+    """The configuration of the run in `out`. CheckpointError when there is none."""
+    return TrainConfig.from_record(state.read_state(os.fspath(out))["config"])
 
 
 # Settings that do not change the result, and may differ when a run is continued.
@@ -203,18 +208,6 @@ def _about(data: Path, guide: Guide) -> dict[str, Any]:
         "rawisp": __version__,
         "torch": torch.__version__,
     }
-
-
-def _note_problems(problems: Sequence[Problem], on_event: OnTrainEvent) -> None:
-    if problems:
-        first = problems[0]
-        on_event(
-            TrainEvent(
-                "note",
-                f"{len(problems)} annotations are left out or mended, the first: {first}; rawisp "
-                "validate lists them",
-            )
-        )
 
 
 def _note_categories(categories: CategoryMap, on_event: OnTrainEvent) -> None:

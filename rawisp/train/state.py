@@ -11,6 +11,7 @@ import torch
 from rawisp.errors import CheckpointError, display_path
 
 FILE_NAME = "state.pt"
+_KEYS = {"position", "config", "frozen_hash", "data_hash", "random", "modules"}
 
 
 @dataclass
@@ -63,6 +64,9 @@ def read_state(folder: str) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         state["position"] = Position(**state["position"])
+        missing = _KEYS - state.keys()
+        if missing:
+            raise ValueError(f"of another version, without {', '.join(sorted(missing))}")
     except Exception as error:  # unpickler, zipfile and key errors
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(f"{shown}: cannot be read ({reason}); start the run again") from None

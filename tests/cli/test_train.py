@@ -46,3 +46,15 @@ def test_mistakes_are_one_sentence(
     assert isinstance(done.exception, RawispError)
     sentence = str(done.exception)
     assert said in sentence and "\n" not in sentence
+
+
+def test_a_continued_run_needs_no_settings_and_names_only_those_that_differ(
+    sample_data: Path, tmp_path: Path
+) -> None:
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    assert CliRunner().invoke(app, command(sample_data, run, cache)).exit_code == 0
+    again = ["train", str(sample_data), "-o", str(run), "--cache", str(cache), "--resume"]
+    assert CliRunner().invoke(app, again).exit_code == 0
+    assert CliRunner().invoke(app, [*again, "--workers", "1"]).exit_code == 0
+    done = CliRunner().invoke(app, [*again, "--lr", "0.5"])
+    assert "the run was begun with another lr; leave" in str(done.exception)

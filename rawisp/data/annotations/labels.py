@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -61,6 +61,15 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         return f"{located(self.file, self.place)}: {self.what}"
+
+
+def unusable(problems: Sequence[Problem]) -> str:
+    """A sentence about those that are not mended; empty when all are."""
+    wrong = [problem for problem in problems if not problem.mended]
+    if not wrong:
+        return ""
+    text = f"{len(wrong)} annotations could not be used, the first: {wrong[0]}"
+    return f"{text}; rawisp validate lists them"
 
 
 @dataclass(frozen=True)

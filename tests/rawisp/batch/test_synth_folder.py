@@ -309,3 +309,15 @@ def test_a_folder_without_photographs_says_what_it_holds(tmp_path: Path) -> None
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(NothingToDoError, match=r"holds no JPEG or PNG files, only 1 .txt"):
         synth_folder(tmp_path, tmp_path / "out")
+
+
+def test_another_cameras_files_do_not_go_beside_the_first_ones(
+    photographs: Path, tmp_path: Path
+) -> None:
+    synth_folder([photographs], tmp_path / "nights", options=ONE)
+    before = sorted((tmp_path / "nights").rglob("*"))
+    with pytest.raises(OutputError, match=r"0\.ARW: is there already, and NIKON D750 would add "):
+        synth_folder(
+            [photographs], tmp_path / "nights", SynthSettings(("NIKON D750",)), options=ONE
+        )
+    assert sorted((tmp_path / "nights").rglob("*")) == before

@@ -321,3 +321,10 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     put(tmp_path, **{"x.json": coco(["other.NEF"])})
     with pytest.raises(AnnotationError, match=r"none of its 1 photographs is .* against a"):
         find_dataset(tmp_path)
+
+
+def test_classes_that_nothing_names_are_told(tmp_path: Path) -> None:
+    put(tmp_path / "a", "x.ARW", **{"x.txt": "2 0.5 0.5 0.2 0.2\n"})
+    assert any("nothing names its classes" in note for note in find_dataset(tmp_path / "a").notes)
+    put(tmp_path / "b", "x.ARW", **{"x.txt": "0 0.5 0.5 0.2 0.2\n", "classes.txt": "7 up\n"})
+    assert not any("nothing names" in note for note in find_dataset(tmp_path / "b").notes)

@@ -14,7 +14,7 @@ from rawisp.errors import OutputError
 from rawisp.evaluation import Comparison, Row
 from rawisp.evaluation.average_precision import AveragePrecision
 from rawisp.evaluation.curves import color_of, draw_curves
-from rawisp.evaluation.report import check_folder, markdown, table, write_report
+from rawisp.evaluation.report import check_folder, markdown, tables, write_report
 
 NAN = float("nan")
 
@@ -53,7 +53,7 @@ COMPARISON = Comparison(
 
 
 def test_the_table_has_a_line_for_each_rendering_and_one_of_boxes() -> None:
-    lines = table(COMPARISON)
+    (lines,) = tables(COMPARISON)
     assert lines[0] == [
         "rendering", "AP", "AP50", "±", "AP75", "AR", "AP50 person", "AP50 car", "AP50 small",
         "render s", "detect s",
@@ -64,6 +64,21 @@ def test_the_table_has_a_line_for_each_rendering_and_one_of_boxes() -> None:
     ]  # fmt: skip
     assert lines[3] == ["failed", *["-"] * 10]
     assert lines[4] == ["boxes", "10", "", "", "", "", "7", "3", "9", "", ""]
+
+
+def test_many_classes_have_a_table_of_their_own_with_a_line_each() -> None:
+    names = [f"class {n}" for n in range(20)]
+    by_class = {name: numbers(n / 20, n) for n, name in enumerate(names)}
+    rows = [replace(row, by_class=by_class) for row in COMPARISON.rows[:2]]
+    many = replace(COMPARISON, rows=rows, categories=tuple(names))
+    overall, by_name = tables(many)
+    assert overall[0] == ["rendering", "AP", "AP50", "±", "AP75", "AR", "render s", "detect s"]
+    assert overall[3] == ["boxes", "10", "", "", "", "", "", ""]
+    assert by_name[0] == ["AP50", "boxes", "good", "worse|\\n"]
+    assert by_name[1:3] == [["class 0", "0", *["0.000"] * 2], ["class 1", "1", *["0.050"] * 2]]
+    assert by_name[-1] == ["small", "9", "0.800", "0.250"]
+    page = markdown(many, curves=False)
+    assert max(row.count("|") for row in page.splitlines()) == 10
 
 
 def test_the_page_is_a_markdown_table_whatever_the_names() -> None:

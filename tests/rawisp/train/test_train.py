@@ -244,3 +244,23 @@ def test_amp_learns_nearly_the_same(small_run: Run, tmp_path: Path) -> None:
         torch.testing.assert_close(tensor, rounded[key], atol=0.05, rtol=0)
     losses = [lines(tmp_path / name)[0]["loss"] for name in ("exact", "rounded")]
     assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def test_many_parameters_are_told_as_a_norm_for_each_part(small_run: Run, tmp_path: Path) -> None:
+    small_run(tmp_path / "run", isp="staged-unet", epochs=1, val=0.0, previews=0)
+    (line,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    told = json.loads(line)["parameters"]
+    assert set(told) == {"staged", "half_in", "quarter_in", "eighth", "quarter_out", "half_out"} | {
+        "last"
+    }
+    assert all(isinstance(value, float) and value >= 0.0 for value in told.values())
+
+
+def test_the_state_of_another_version_is_no_traceback(small_run: Run, tmp_path: Path) -> None:
+    small_run(tmp_path / "run", epochs=1)
+    path = tmp_path / "run" / "state.pt"
+    state = torch.load(path, weights_only=True)
+    del state["data_hash"]
+    torch.save(state, path)
+    with pytest.raises(CheckpointError, match=r"another version, without data_hash\); start the"):
+        small_run(tmp_path / "run", epochs=1, resume=True)
