@@ -1,9 +1,10 @@
 """Trained on one camera, tested on the other: what packing to XYZ is for.
 
-    python -m benchmarks.results_cameras TWINS RUNS [--epochs 3] [--isps staged staged-unet]
+    python -m benchmarks.results_cameras TWINS RUNS [--epochs 2] [--seeds 3] [--isps ...]
 
 The night streets of `results_streets`, divided by camera: each ISP is trained on the Sony's files
-and on the Nikon's, from XYZ and from camera RGB, and measured on both cameras' test streets. Writes
+and on the Nikon's, from XYZ and from camera RGB, and measured on both cameras' test streets. With a
+grey-world balance, which undoes most of what distinguishes cameras, and without. Writes
 benchmarks/results/cameras.json. What is there already is not made again.
 """
 
@@ -31,7 +32,8 @@ SUFFIXES = {"Sony": ".ARW", "Nikon": ".NEF"}
 STAGED = {"exposure_percentile": 0.75, "grey_world": True, "shoulder": 0.6}
 ISPS: dict[str, dict[str, Any]] = {
     "staged": {"lr": 2e-2, "isp_config": STAGED},
-    "staged-unet": {"lr": 2e-3, "isp_config": {}},
+    "staged, no grey world": {"lr": 2e-2, "isp_config": {**STAGED, "grey_world": False}},
+    "genisp": {"lr": 2e-3, "isp_config": {}},
 }
 
 
@@ -69,11 +71,28 @@ def measured(checkpoint: Path, data: Path, color: Any, cache: Path) -> float:
     return done.precision.ap50
 
 
+def learned(name: str, color: Any, trained_on: str, seed: int, epochs: int, runs: Path) -> Path:
+    """The checkpoint of one run, trained unless it is there."""
+    out = runs / f"{name}-{color}-{trained_on}-{seed}".replace(", ", "_").replace(" ", "_")
+    settings = dict(ISPS[name])
+    if name != "genisp":
+        settings["isp_config"] = {**settings["isp_config"], "input_color": color}
+    config = TrainConfig(
+        isp=name.partition(",")[0], detector="tiny", fit=FIT, epochs=epochs, seed=seed,
+        input_color=color, device="cpu", **settings,
+    )  # fmt: skip
+    if not (out / "isp.ts").exists():
+        again = (out / "state.pt").exists()
+        train(runs / trained_on, out, config, cache=runs / "cache", resume=again)
+    return out / "isp.safetensors"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("twins", type=Path)
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--isps", nargs="*", default=list(ISPS))
     parser.add_argument("--dry-run", action="store_true", help="write no result")
     given = parser.parse_args()
@@ -82,21 +101,13 @@ def main() -> None:
     for name in given.isps:
         for color in ("xyz", "camera"):
             for trained_on in SUFFIXES:
-                out = given.runs / f"{name}-{color}-{trained_on}"
-                settings = dict(ISPS[name])
-                settings["isp_config"] = {**settings["isp_config"], "input_color": color}
-                config = TrainConfig(
-                    isp=name, detector="tiny", fit=FIT, epochs=given.epochs, input_color=color,
-                    device="cpu", **settings,
-                )  # fmt: skip
-                cache = given.runs / "cache"
-                if not (out / "isp.ts").exists():
-                    again = (out / "state.pt").exists()
-                    train(given.runs / trained_on, out, config, cache=cache, resume=again)
                 row: dict[str, Any] = {"isp": name, "color": color, "trained_on": trained_on}
-                for camera in SUFFIXES:
-                    path = out / "isp.safetensors"
-                    row[camera] = measured(path, given.runs / camera, color, cache)
+                row |= {camera: [] for camera in SUFFIXES}
+                for seed in range(given.seeds):
+                    path = learned(name, color, trained_on, seed, given.epochs, given.runs)
+                    for camera in SUFFIXES:
+                        cache = given.runs / "cache"
+                        row[camera].append(measured(path, given.runs / camera, color, cache))
                 rows.append(row)
                 print(row, flush=True)
     report("cameras", {"epochs": given.epochs, "rows": rows}, dry_run=given.dry_run)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -61,13 +62,30 @@ def coco_nights(result: dict[str, Any]) -> str:
 
 
 def cameras(result: dict[str, Any]) -> str:
-    """AP50 on both cameras by the camera trained on."""
-    lines = ["| ISP | fed | trained on | Sony | Nikon |", "|---|---|---|---|---|"]
+    """AP50 on both cameras by the camera trained on, over seeds; what the other camera costs."""
+    lines = ["| ISP | fed | trained on | Sony | Nikon | lost on the other |"]
+    lines.append("|---|---|---|---|---|---|")
+    mean = {
+        (row["isp"], row["color"], row["trained_on"], camera): statistics.mean(row[camera])
+        for row in result["rows"]
+        for camera in ("Sony", "Nikon")
+    }
     for row in result["rows"]:
-        cells = f"{100 * row['Sony']:.1f} | {100 * row['Nikon']:.1f}"
+        ours, key = row["trained_on"], (row["isp"], row["color"])
+        other = {"Sony": "Nikon", "Nikon": "Sony"}[ours]
+        lost = mean[*key, other, other] - mean[*key, ours, other]
         fed = {"xyz": "XYZ", "camera": "camera RGB"}[row["color"]]
-        lines.append(f"| `{row['isp']}` | {fed} | {row['trained_on']} | {cells} |")
+        cells = " | ".join(_spread(row[camera]) for camera in ("Sony", "Nikon"))
+        lines.append(f"| {row['isp']} | {fed} | {ours} | {cells} | {100 * lost:.1f} |")
     return "\n".join(lines)
+
+
+def _spread(values: list[float]) -> str:
+    """Mean (lowest to highest) in percent."""
+    shown = f"{100 * statistics.mean(values):.1f}"
+    if len(values) == 1:
+        return shown
+    return f"{shown} ({100 * min(values):.1f} to {100 * max(values):.1f})"
 
 
 TABLES = {"streets": streets, "coco_nights": coco_nights, "cameras": cameras}

@@ -6,7 +6,7 @@ import os
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from rawisp.data.augment import AugmentSettings
 from rawisp.errors import UsageError, display_path
 from rawisp.geometry import Fit, parse_fit
-from rawisp.train.recipes import RECIPES
+from rawisp.train.recipes import RECIPES, STAGED_START
 
 ENVIRONMENT_PREFIX = "RAWISP_TRAIN_"
 
@@ -182,8 +182,8 @@ def resolve_config(
 
     flags: values given on the command line, by field name; None means not given. file: TOML with
     the fields as keys, `[isp_config]` and `[augment]` as tables. base: of the run that is
-    continued; its recipe is in its values. Raises UsageError naming the place of an unknown key or
-    a wrong value.
+    continued; its recipe is in its values. Where nothing else is said `staged` begins at
+    `STAGED_START`. Raises UsageError naming the place of an unknown key or a wrong value.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     layers: list[tuple[str, dict[str, Any]]] = []
@@ -196,9 +196,24 @@ def resolve_config(
         if recipe not in RECIPES:
             raise UsageError(f"no recipe is called {recipe!r}; there are {', '.join(RECIPES)}")
         layers.insert(0, (f"the recipe {recipe}", dict(RECIPES[recipe])))
-    if base is not None:
-        layers.insert(0, ("the run", base.record()))
-    return resolved(layers)
+    first = _start_of_staged(layers) if base is None else base.record()
+    return resolved([("the run", first), *layers])
+
+
+def _start_of_staged(layers: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """`staged` begins where night can be seen, unless `parity` asks for its published form."""
+    merged: dict[str, Any] = {"isp": TrainConfig.isp, "input_color": TrainConfig.input_color}
+    settings: dict[str, Any] = {}
+    for _, layer in layers:
+        for written, value in layer.items():
+            name = written.replace("-", "_")
+            merged[name] = value
+            if name == "isp_config" and isinstance(value, dict):
+                settings |= value
+    if merged["isp"] != "staged" or settings.get("parity"):
+        return {}
+    fed = "camera" if merged["input_color"] == "camera" else "xyz"
+    return {"isp_config": {**STAGED_START, "input_color": fed}}
 
 
 def resolved(layers: list[tuple[str, dict[str, Any]]]) -> TrainConfig:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+# Where `staged` begins unless settings say otherwise: its own start, without automatic exposure, is
+# black at night, and 40 parameters take epochs to find the light.
+STAGED_START = {"exposure_percentile": 0.75, "grey_world": True, "shoulder": 0.6}
+
 RECIPES: dict[str, dict[str, Any]] = {
     # GenISP (CVPRW 2022), as its reproductions quote it: Adam 1e-2, divided by ten after epochs 5
     # and 10, 15 epochs of batch 8, images within 1333x800, focal and smooth-L1 loss of a frozen
@@ -37,7 +41,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     # detector that is trained before (its own run began with a random one, and learned nothing).
     "staged": {
         "isp": "staged",
-        "isp_config": {"exposure_percentile": 0.75, "grey_world": True, "shoulder": 0.6},
+        "isp_config": STAGED_START,
         "detector": "retinanet_resnet50_fpn",
         "fit": [667, 400],
         "epochs": 5,

@@ -11,7 +11,7 @@ from rawisp.data.augment import AugmentSettings
 from rawisp.errors import UsageError
 from rawisp.isp.registry import create_isp
 from rawisp.train import TrainConfig, resolve_config
-from rawisp.train.recipes import RECIPES
+from rawisp.train.recipes import RECIPES, STAGED_START
 from rawisp.train.schedule import lr_at
 
 
@@ -44,6 +44,19 @@ def test_tables_are_merged() -> None:
     assert config.augment == AugmentSettings(
         flip=0.5, crop=0.0, exposure_stops=0.0, illuminant=0.0, noise=0.1
     )
+
+
+def test_staged_begins_where_night_can_be_seen() -> None:
+    config = resolve_config({"isp": "staged"}, environment={})
+    assert config.isp_config == {**STAGED_START, "input_color": "xyz"}
+    flags = {"isp": "staged", "isp_config": {"grey_world": False}, "input_color": "camera"}
+    config = resolve_config(flags, environment={})
+    assert config.isp_config == {**STAGED_START, "grey_world": False, "input_color": "camera"}
+    published = {"isp": "staged", "isp_config": {"parity": True}}
+    assert resolve_config(published, environment={}).isp_config == {"parity": True}
+    assert resolve_config({"isp": "genisp"}, environment={}).isp_config == {}
+    again = resolve_config({}, environment={}, base=config)
+    assert again == config
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
