@@ -77,9 +77,13 @@ def gradients(at_once: int) -> Iterator[Gradients]:
     if at_once <= 1:
         yield Gradients(None)
         return
-    each = max(1, torch.get_num_threads() // at_once)
-    with ThreadPoolExecutor(at_once, "gradient", torch.set_num_threads, (each,)) as pool:
-        yield Gradients(pool)
+    threads = torch.get_num_threads()
+    each = max(1, threads // at_once)
+    try:
+        with ThreadPoolExecutor(at_once, "gradient", torch.set_num_threads, (each,)) as pool:
+            yield Gradients(pool)
+    finally:
+        torch.set_num_threads(threads)  # threads that begin later take over what was set last
 
 
 def pieces_at_once(isp: nn.Module, guide: Guide, device: torch.device, batch_size: int) -> int:

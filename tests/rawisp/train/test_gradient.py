@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -91,3 +92,14 @@ def test_batch_norm_keeps_a_batch_together() -> None:
     assert mixes_images(create_isp("simrod"))
     assert not mixes_images(create_isp("film-unet"))
     assert pieces_at_once(create_isp("simrod"), create_guide("tiny"), CPU, 64) == 1
+
+
+def test_threads_that_begin_later_have_all_of_pytorchs_threads() -> None:
+    before = torch.get_num_threads()
+    weight = torch.ones((), requires_grad=True)
+    with gradients(2) as adder:
+        adder.add([lambda: StepLoss(weight * 2, {}, 1)] * 4, [weight], 1.0)
+        assert torch.get_num_threads() == before
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == before
+    assert weight.grad is not None and weight.grad.item() == 8.0
