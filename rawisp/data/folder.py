@@ -228,6 +228,8 @@ class _Finder:
             self.names,
             described=[_described(image) for image in one.images],
             prefix=folder.replace(os.sep, "/") if inside else "",
+            entry_suffixes=[image.suffix for image in one.images],
+            file_suffixes=[suffix_of(path) for path in self.paths],
         )
         missing = sorted(set(range(len(one.images))) - set(matched.values()))
         if missing:

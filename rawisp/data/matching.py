@@ -13,15 +13,26 @@ _SAME_PATH = 1_000_000
 
 
 def match_names(
-    entries: Sequence[str], files: Sequence[str], *, described: Sequence[str], prefix: str = ""
+    entries: Sequence[str],
+    files: Sequence[str],
+    *,
+    described: Sequence[str],
+    prefix: str = "",
+    entry_suffixes: Sequence[str] = (),
+    file_suffixes: Sequence[str] = (),
 ) -> dict[int, int]:
     """File number -> entry number. Both are names: paths without suffix, with "/".
 
     Case does not count. An entry and a file of the same last part may be the same photograph; the
     whole path decides (also with `prefix`, the annotation file's own folder, before it), else the
-    number of folders above that agree. AnnotationError names both when two fit equally well.
-    described: what each entry is called in messages.
+    number of folders above that agree, else the suffix, where both are given and the entry has one.
+    AnnotationError names both when two fit equally well. described: what each entry is called in
+    messages.
     """
+
+    def same_suffix(file: int, entry: int) -> bool:
+        return bool(entry_suffixes) and entry_suffixes[entry] == file_suffixes[file]
+
     paths = [folded(name) for name in entries]
     by_path, by_stem = _grouped(paths, prefix)
     claims: dict[int, list[tuple[int, int]]] = defaultdict(list)
@@ -35,6 +46,8 @@ def match_names(
         best = max((score for score, _ in scores), default=0)
         fitting = [entry for score, entry in scores if score == best]
         if len(fitting) > 1:
+            fitting = [entry for entry in fitting if same_suffix(file, entry)] or fitting
+        if len(fitting) > 1:
             first, second = (described[entry] for entry in fitting[:2])
             raise AnnotationError(
                 f"{first} and {second} both fit {printable(name)}; write folders into their names, "
@@ -42,7 +55,12 @@ def match_names(
             )
         if fitting:
             claims[fitting[0]].append((best, file))
-    return {_owner(claimed, entry, files, described): entry for entry, claimed in claims.items()}
+    owners = {}
+    for entry, claimed in claims.items():
+        best = max(claimed)[0]
+        own = [one for one in claimed if one[0] == best and same_suffix(one[1], entry)]
+        owners[_owner(own or claimed, entry, files, described)] = entry
+    return owners
 
 
 def _grouped(paths: list[str], prefix: str) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
@@ -71,7 +89,11 @@ def _owner(
         raise AnnotationError(
             f"{described[entry]} fits two files, {first} and {second}"
             + (" (they differ in their suffix)" if same else "")
-            + ("; keep one of them" if same else "; write folders into its name")
+            + (
+                "; keep one of them, or write the suffix into its name"
+                if same
+                else "; write folders into its name"
+            )
         )
     return owners[0]
 

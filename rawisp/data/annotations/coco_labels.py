@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from rawisp.data.annotations.coco import Json, read_document
-from rawisp.data.annotations.labels import LabelSet, name_of
+from rawisp.data.annotations.labels import LabelSet, name_of, raw_suffix_of
 from rawisp.data.annotations.rows import Box, BoxRows, Classes, ProblemList, finite, short
 from rawisp.errors import AnnotationError, display_path
 
@@ -53,10 +54,11 @@ def read_coco_labels(path: str, *, root: str | None = None) -> LabelSet:
         for place, annotation in rows[number]:
             _add(boxes, place, annotation, class_of)
         name = name_of(_relative(image["file_name"], root))
-        labeled.append(boxes.image(name, image["id"], place=f"images[{number}]"))
+        one = boxes.image(name, image["id"], place=f"images[{number}]")
+        if one is not None:
+            labeled.append(replace(one, suffix=raw_suffix_of(image["file_name"])))
     _say_what_was_mended(document["annotations"], numbers, class_of, problems)
-    kept = tuple(one for one in labeled if one is not None)
-    return LabelSet(path, "COCO", names, kept, tuple(problems.problems))
+    return LabelSet(path, "COCO", names, tuple(labeled), tuple(problems.problems))
 
 
 class _Lookup(Generic[Value]):

@@ -32,7 +32,8 @@ class LabeledImage:
     frame. classes: int64 (N,), index into `LabelSet.categories`. attributes: per box, whatever else
     the format says of it ("iscrowd", "difficult", flags). file: the annotation file; place: the
     photograph's own entry in it ("images[3]", "" for a file of its own); where: each box's
-    ("annotations[3]", "line 7"). split: "train", "val" or "test" where the format says.
+    ("annotations[3]", "line 7"). split: "train", "val" or "test" where the format says. suffix: of
+    the RAW file that is named (".arw"), "" where none is; it decides between files of one name.
     """
 
     name: str
@@ -45,6 +46,7 @@ class LabeledImage:
     file: str = ""
     place: str = ""
     split: str | None = None
+    suffix: str = ""
 
 
 class Problem(NamedTuple):
@@ -95,6 +97,12 @@ def located(file: str, place: str) -> str:
 def name_of(file_name: str) -> str:
     """A photograph's name: its path without suffix, with "/" whatever the system it came from."""
     return os.path.splitext(os.path.normpath(file_name.replace("\\", "/")))[0]
+
+
+def raw_suffix_of(file_name: str) -> str:
+    """ ".arw" of a.ARW; "" of what is no RAW file's name."""
+    suffix = os.path.splitext(file_name)[1].casefold()
+    return suffix if suffix in RAW_SUFFIXES else ""
 
 
 def name_of_label(file_name: str) -> str:

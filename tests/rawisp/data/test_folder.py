@@ -109,7 +109,7 @@ def test_names_may_be_relative_to_the_annotation_file(tmp_path: Path) -> None:
 
 AMBIGUOUS = {
     "two files": (["one/a.ARW", "two/a.ARW"], ["a.jpg"], ("one/a", "two/a")),
-    "two suffixes": (["a.ARW", "a.DNG"], ["a.ARW"], ("images[0]", "differ in their suffix")),
+    "two suffixes": (["a.ARW", "a.DNG"], ["a.jpg"], ("images[0]", "differ in their suffix")),
     "two entries": (["a.ARW"], ["x/a.jpg", "y/a.jpg"], ("images[0]", "images[1]", "both fit a")),
     "one name twice": (["a.ARW"], ["a.jpg", "a.JPG"], ("images[0]", "images[1]")),
 }
@@ -328,3 +328,15 @@ def test_classes_that_nothing_names_are_told(tmp_path: Path) -> None:
     assert any("nothing names its classes" in note for note in find_dataset(tmp_path / "a").notes)
     put(tmp_path / "b", "x.ARW", **{"x.txt": "0 0.5 0.5 0.2 0.2\n", "classes.txt": "7 up\n"})
     assert not any("nothing names" in note for note in find_dataset(tmp_path / "b").notes)
+
+
+def test_the_suffix_decides_between_files_of_one_name(tmp_path: Path) -> None:
+    """The camera's files with DNGs made of them beside."""
+    put(tmp_path / "one", "a.ARW", "a.DNG", **{"annotations.json": coco(["a.arw"])})
+    assert list(found(find_dataset(tmp_path / "one"))) == ["a.ARW"]
+    both = coco(["sub/a.ARW", "sub/a.dng"])
+    put(tmp_path / "both", "sub/a.ARW", "sub/a.DNG", **{"annotations.json": both})
+    assert found(find_dataset(tmp_path / "both")) == {
+        "sub/a.ARW": (None, ["person"]),
+        "sub/a.DNG": (None, ["car"]),
+    }
