@@ -64,6 +64,7 @@ bench: install ## Measure speed; writes benchmarks/results/*.json
 	$(BIN)/python -m benchmarks.pack_kernel
 	$(BIN)/python -m benchmarks.pack_folder
 	$(BIN)/python -m benchmarks.start_up
+	$(BIN)/python -m benchmarks.stages_kernel
 	$(BIN)/python -m benchmarks.train_speed
 	$(BIN)/python -m benchmarks.speed_table
 

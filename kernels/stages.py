@@ -76,27 +76,37 @@ def desaturate(mixed: F32, amount: Number, faded: F32) -> None:
 
 
 @kernel
-def tone(faded: F32, shoulder: Number, knots: F32, steps: F32, toned: F32) -> None:
-    """Roll-off and tone curve of values (n,), raised to FLOOR. NaN stays NaN."""
+def roll_off(faded: F32, shoulder: Number, line: F32, room: F32, rolled: F32, slope: F32) -> None:
+    """Values (n,) into [0, 1], and the slope there; `line` and `room` are to work in.
+
+    NaN stays NaN.
+    """
+    if shoulder >= ONE:
+        for n in range(faded.size):
+            value = faded[n]
+            rolled[n] = ZERO if value < ZERO else (ONE if value > ONE else value)
+            slope[n] = ZERO if value < ZERO or value > ONE else ONE
+        return
+    rest = ONE - shoulder
+    scale = ONE / rest
     for n in range(faded.size):
-        value = rolled_off(faded[n], shoulder)
-        k = piece_of(value)
-        curved = knots[k] + (value * PIECES - np.float32(k)) * steps[k]
-        toned[n] = FLOOR if curved < FLOOR else curved
+        below = shoulder - faded[n]
+        line[n] = ZERO if below >= ZERO else below * scale
+    exponentials(line, room, slope)  # 1 up to the shoulder
+    for n in range(faded.size):
+        value = faded[n]
+        rolled[n] = value if value <= shoulder else ONE - rest * slope[n]
+        if value < ZERO:
+            rolled[n] = slope[n] = ZERO
 
 
 @kernel
-def rolled_off(value: Number, shoulder: Number) -> Number:
-    """Into [0, 1]. NaN stays NaN."""
-    if value < ZERO:
-        return ZERO
-    if value > shoulder:
-        if shoulder >= ONE:
-            return ONE
-        room = ONE - shoulder
-        approach: Number = ONE - room * np.exp((shoulder - value) / room)
-        return approach
-    return value
+def tone(rolled: F32, knots: F32, steps: F32, toned: F32) -> None:
+    """The tone curve of values (n,), raised to FLOOR. NaN stays NaN."""
+    for n in range(rolled.size):
+        k = piece_of(rolled[n])
+        curved = knots[k] + (rolled[n] * PIECES - np.float32(k)) * steps[k]
+        toned[n] = FLOOR if curved < FLOOR else curved
 
 
 @kernel
@@ -126,12 +136,14 @@ def encode(
     rows = np.empty((3, width), np.float32)
     faded = np.empty((3, width), np.float32)
     line, room = np.empty(width, np.float32), np.empty(width, np.float32)
+    rolled, slope = np.empty(width, np.float32), np.empty(width, np.float32)
     tops = np.empty(width, np.int32)
     for row in range(x.shape[1]):
         mix(x[0, row], x[1, row], x[2, row], matrix, clip_start, clip_end, rows, line, tops)
         desaturate(rows, desaturation, faded)
         for i in range(3):
-            tone(faded[i], shoulder, knots, steps, rows[i])
+            roll_off(faded[i], shoulder, line, room, rolled, slope)
+            tone(rolled, knots, steps, rows[i])
             logarithms(rows[i], room, line)
             for n in range(width):
                 line[n] *= exponent
@@ -163,26 +175,28 @@ def encode_gradient(
     back = np.empty((3, width), np.float32)
     line, room = np.empty(width, np.float32), np.empty(width, np.float32)
     toned, shares = np.empty(width, np.float32), np.empty(width, np.float32)
+    rolled, slope = np.empty(width, np.float32), np.empty(width, np.float32)
     tops = np.empty(width, np.int32)
     for row in range(x.shape[1]):
         mix(x[0, row], x[1, row], x[2, row], matrix, clip_start, clip_end, rows, shares, tops)
         desaturate(rows, desaturation, faded)
         for i in range(3):
-            tone(faded[i], shoulder, knots, steps, toned)
+            roll_off(faded[i], shoulder, line, room, rolled, slope)
+            tone(rolled, knots, steps, toned)
             logarithms(toned, room, line)
             for n in range(width):
                 room[n] = gradient[i, row, n] * encoded[i, row, n]
             to_exponent[0] += dot(room, line)
             for n in range(width):
                 room[n] *= exponent / toned[n]
-            tone_gradient(faded[i], shoulder, knots, steps, room, back[i], to_knots, to_steps)
+            tone_gradient(rolled, slope, knots, steps, room, back[i], to_knots, to_steps)
         mix_gradient(x[:, row], rows, desaturation, shares, tops, back, to_matrix, to_desaturation)
 
 
 @kernel
 def tone_gradient(
-    faded: F32,
-    shoulder: Number,
+    rolled: F32,
+    slope: F32,
     knots: F32,
     steps: F32,
     gradient: F32,
@@ -190,23 +204,14 @@ def tone_gradient(
     to_knots: F64,
     to_steps: F64,
 ) -> None:
-    """Of `tone`: writes back (n,), adds to `to_knots` and `to_steps`."""
-    room = max(ONE - shoulder, np.float32(1e-6))
-    for n in range(faded.size):
-        value = rolled_off(faded[n], shoulder)
-        k = piece_of(value)
-        part = value * PIECES - np.float32(k)
-        g = gradient[n]
-        if knots[k] + part * steps[k] < FLOOR:
-            g = ZERO
+    """Of `tone` and `roll_off`: writes back (n,), adds to `to_knots` and `to_steps`."""
+    for n in range(rolled.size):
+        k = piece_of(rolled[n])
+        part = rolled[n] * PIECES - np.float32(k)
+        g = gradient[n] if knots[k] + part * steps[k] >= FLOOR else ZERO
         to_knots[k] += g
         to_steps[k] += g * part
-        g *= PIECES * steps[k]
-        if faded[n] < ZERO or (faded[n] > ONE and shoulder >= ONE):
-            g = ZERO
-        elif faded[n] > shoulder:
-            g *= np.exp((shoulder - faded[n]) / room)
-        back[n] = g
+        back[n] = g * PIECES * steps[k] * slope[n]
 
 
 @kernel

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("name", ["pack_kernel", "pack_folder", "start_up", "train_speed"])
+@pytest.mark.parametrize(
+    "name", ["pack_kernel", "pack_folder", "start_up", "stages_kernel", "train_speed"]
+)
 def test_a_dry_run_measures_and_writes_nothing(name: str, repository: Path) -> None:
     results = repository / "benchmarks" / "results"
     before = {p: p.read_bytes() for p in results.glob("*")}
