@@ -3,8 +3,8 @@
     python -m benchmarks.stages_kernel [--dry-run]
 
 One image of 600x400, the start of `classic`, statistics of its thumbnail included. The physical
-limit beside it: a copy of the bytes that the kernels have to touch. Both sides keep freed memory, as
-training does.
+limit beside it: a copy of the bytes that the kernels have to touch. Both sides keep freed memory,
+as training does.
 """
 
 from __future__ import annotations
