@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -80,8 +81,13 @@ def circumstances() -> dict[str, Any]:
         check=False,
     ).stdout.strip()
     return {
-        "command": " ".join(
-            [f"python -m benchmarks.{Path(sys.argv[0]).stem}", *_without_folders(sys.argv[1:])]
+        "command": shlex.join(
+            [
+                "python",
+                "-m",
+                f"benchmarks.{Path(sys.argv[0]).stem}",
+                *_without_folders(sys.argv[1:]),
+            ]
         ),
         "machine": {
             "processor": _processor(),

@@ -73,10 +73,10 @@ def cameras(result: dict[str, Any]) -> str:
     for row in result["rows"]:
         ours, key = row["trained_on"], (row["isp"], row["color"])
         other = {"Sony": "Nikon", "Nikon": "Sony"}[ours]
-        lost = mean[*key, other, other] - mean[*key, ours, other]
+        lost = round(100 * (mean[*key, other, other] - mean[*key, ours, other]), 1) + 0.0  # no -0.0
         fed = {"xyz": "XYZ", "camera": "camera RGB"}[row["color"]]
         cells = " | ".join(_spread(row[camera]) for camera in ("Sony", "Nikon"))
-        lines.append(f"| {row['isp']} | {fed} | {ours} | {cells} | {100 * lost:.1f} |")
+        lines.append(f"| {row['isp']} | {fed} | {ours} | {cells} | {lost:.1f} |")
     return "\n".join(lines)
 
 
