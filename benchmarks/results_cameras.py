@@ -26,13 +26,13 @@ from rawisp.detect import create_guide, freeze
 from rawisp.detect.categories import category_map
 from rawisp.evaluation.run import evaluate_rendering
 from rawisp.train import TrainConfig, train
+from rawisp.train.recipes import STAGED_START
 
 FIT = (600, 400)
 SUFFIXES = {"Sony": ".ARW", "Nikon": ".NEF"}
-STAGED = {"exposure_percentile": 0.75, "grey_world": True, "shoulder": 0.6}
 ISPS: dict[str, dict[str, Any]] = {
-    "staged": {"lr": 2e-2, "isp_config": STAGED},
-    "staged, no grey world": {"lr": 2e-2, "isp_config": {**STAGED, "grey_world": False}},
+    "staged": {"lr": 2e-2, "isp_config": STAGED_START},
+    "staged, no grey world": {"lr": 2e-2, "isp_config": {**STAGED_START, "grey_world": False}},
     "genisp": {"lr": 2e-3, "isp_config": {}},
 }
 

@@ -28,10 +28,10 @@ from rawisp.detect import create_guide, freeze
 from rawisp.detect.categories import category_map
 from rawisp.evaluation.run import evaluate_rendering
 from rawisp.train import TrainConfig, train
+from rawisp.train.recipes import STAGED_START
 
 FIT = (600, 400)
 BASELINES = ("demosaic", "rawpy-default", "classic")
-STAGED_START = {"exposure_percentile": 0.75, "grey_world": True, "shoulder": 0.6}
 # What differs from the common settings; the learning rates are the best of 1e-3, 3e-3, 1e-2, 2e-2
 # by one epoch's loss, where more than one was tried.
 ISPS: dict[str, dict[str, Any]] = {

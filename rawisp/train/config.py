@@ -6,7 +6,7 @@ import os
 import tomllib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -196,24 +196,14 @@ def resolve_config(
         if recipe not in RECIPES:
             raise UsageError(f"no recipe is called {recipe!r}; there are {', '.join(RECIPES)}")
         layers.insert(0, (f"the recipe {recipe}", dict(RECIPES[recipe])))
-    first = _start_of_staged(layers) if base is None else base.record()
-    return resolved([("the run", first), *layers])
-
-
-def _start_of_staged(layers: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
-    """`staged` begins where night can be seen, unless `parity` asks for its published form."""
-    merged: dict[str, Any] = {"isp": TrainConfig.isp, "input_color": TrainConfig.input_color}
-    settings: dict[str, Any] = {}
-    for _, layer in layers:
-        for written, value in layer.items():
-            name = written.replace("-", "_")
-            merged[name] = value
-            if name == "isp_config" and isinstance(value, dict):
-                settings |= value
-    if merged["isp"] != "staged" or settings.get("parity"):
-        return {}
-    fed = "camera" if merged["input_color"] == "camera" else "xyz"
-    return {"isp_config": {**STAGED_START, "input_color": fed}}
+    if base is not None:
+        return resolved([("the run", base.record()), *layers])
+    config = resolved(layers)
+    if config.isp != "staged" or config.isp_config.get("parity"):
+        return config
+    fed = "camera" if config.input_color == "camera" else "xyz"
+    start = {"isp_config": {**STAGED_START, "input_color": fed}}
+    return resolved([("the start of staged", start), *layers])
 
 
 def resolved(layers: list[tuple[str, dict[str, Any]]]) -> TrainConfig:

@@ -91,7 +91,7 @@ def pieces_at_once(isp: nn.Module, guide: Guide, device: torch.device, batch_siz
 
     One, with all threads, when the detector does not say that it is `thread_safe`.
     """
-    if device.type != "cpu" or not guide.thread_safe or mixes_images(isp):
+    if not divisible(isp, device) or not guide.thread_safe:
         return 1
     return min(batch_size, torch.get_num_threads())
 
@@ -99,6 +99,11 @@ def pieces_at_once(isp: nn.Module, guide: Guide, device: torch.device, batch_siz
 def pieces_of(batch: Batch, at_once: int) -> list[Batch]:
     """A batch divided for a CPU: single images for threads of their own, else few at a time."""
     return in_pieces(batch, 1 if at_once > 1 else max(1, torch.get_num_threads() // 2))
+
+
+def divisible(isp: nn.Module, device: torch.device) -> bool:
+    """Whether a batch is better learned from in pieces, and may be."""
+    return device.type == "cpu" and not mixes_images(isp)
 
 
 def mixes_images(isp: nn.Module) -> bool:

@@ -13,7 +13,7 @@ from rawisp.detect.base import Target
 from rawisp.isp.base import Isp
 from rawisp.train.config import TrainConfig
 from rawisp.train.distributed import Team
-from rawisp.train.gradient import StepLoss, mixes_images, pieces_at_once, pieces_of
+from rawisp.train.gradient import StepLoss, divisible, pieces_at_once, pieces_of
 from rawisp.train.loader import Batch, Loader
 from rawisp.train.step import Step
 
@@ -76,7 +76,7 @@ class SupervisedStrategy:
     ) -> None:
         self.config, self.isp, self.guide, self.loader, self.team = config, isp, guide, loader, team
         self.trained: list[nn.Module] = [isp]
-        self.divides = team.device.type == "cpu" and team.world == 1 and not mixes_images(isp)
+        self.divides = team.world == 1 and divisible(isp, team.device)
         self.at_once = 1
         if self.divides:
             self.at_once = pieces_at_once(isp, guide, team.device, config.batch_size)
