@@ -169,7 +169,8 @@ def synth_folder(
     """
     settings, options = settings or SynthSettings(), options or RunOptions()
     folder = os.fspath(out)
-    found = _found(sources, folder, PHOTOGRAPH_SUFFIXES, "JPEG or PNG", on_event).sources
+    wanted = "JPEG or PNG"
+    found = _found(sources, folder, PHOTOGRAPH_SUFFIXES, wanted, on_event, options.search).sources
     labels = _read(annotations)
     matched: dict[str, LabeledImage] = {}
     if labels is not None:

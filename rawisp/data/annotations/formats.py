@@ -13,7 +13,7 @@ from rawisp.data.annotations.voc import read_voc
 from rawisp.data.annotations.yolo import is_label_file, read_yolo
 from rawisp.errors import AnnotationError, InputError, display_path
 from rawisp.raw import open_regular_file
-from rawisp.raw.files import find_sources, suffix_of
+from rawisp.raw.files import Search, find_sources, suffix_of
 
 ANNOTATION_SUFFIXES = frozenset([".json", ".xml", ".txt", ".yaml", ".yml"])
 _YAML = (".yaml", ".yml")
@@ -77,14 +77,14 @@ class Kinds:
     labels by name; other: what is no annotation file.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, search: Search | None = None) -> None:
         self.coco: list[str] = []
         self.ours: list[str] = []
         self.voc: list[str] = []
         self.yaml: list[str] = []
         self.texts: list[str] = []
         self.other: list[str] = []
-        for source in find_sources([folder], ANNOTATION_SUFFIXES).sources:
+        for source in find_sources([folder], ANNOTATION_SUFFIXES, search=search).sources:
             self._kind_of(source.path).append(source.path)
 
     def _kind_of(self, path: str) -> list[str]:

@@ -74,6 +74,15 @@ def unusable(problems: Sequence[Problem]) -> str:
     return f"{text}; rawisp validate lists them"
 
 
+def said_of(problems: Sequence[Problem]) -> list[str]:
+    """Sentences on what could not be used and on what was mended; none where nothing is wrong."""
+    said = [text] if (text := unusable(problems)) else []
+    mended = [problem for problem in problems if problem.mended]
+    if mended:
+        said.append(f"{len(mended)} annotations were mended, the first: {mended[0]}")
+    return said
+
+
 @dataclass(frozen=True)
 class LabelSet:
     """All labels of one annotation file or folder.

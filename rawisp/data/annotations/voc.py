@@ -16,7 +16,7 @@ from rawisp.data.annotations.labels import LabeledImage, LabelSet, Problem, name
 from rawisp.data.annotations.rows import Box, BoxRows, Classes, ProblemList, finite, short
 from rawisp.data.annotations.xml_file import Element, read_xml
 from rawisp.errors import AnnotationError, display_path
-from rawisp.raw.files import find_sources
+from rawisp.raw.files import Search, find_sources
 
 _FLAGS = ("difficult", "truncated", "occluded")
 
@@ -43,7 +43,7 @@ class _Photograph:
     objects: list[_Object]
 
 
-def read_voc(path: str, *, root: str | None = None) -> LabelSet:
+def read_voc(path: str, *, root: str | None = None, search: Search | None = None) -> LabelSet:
     """The boxes of one XML file, or of all below a folder.
 
     Names are relative to `root`, else to the folder. In a folder a file that cannot be read is a
@@ -52,7 +52,7 @@ def read_voc(path: str, *, root: str | None = None) -> LabelSet:
     """
     named = not os.path.isdir(path)
     problems: list[Problem] = []
-    photographs = list(_photographs(path, root, problems, named))
+    photographs = list(_photographs(path, root, problems, named, search))
     if not photographs:
         if problems:
             raise AnnotationError(f"{display_path(problems[0].file)}: {problems[0].what}")
@@ -70,10 +70,10 @@ def read_voc(path: str, *, root: str | None = None) -> LabelSet:
 
 
 def _photographs(
-    path: str, root: str | None, problems: list[Problem], named: bool
+    path: str, root: str | None, problems: list[Problem], named: bool, search: Search | None
 ) -> Iterator[_Photograph]:
     base = root or (os.path.dirname(path) if named else path) or "."
-    for source in find_sources([path], frozenset([".xml"])).sources:
+    for source in find_sources([path], frozenset([".xml"]), search=search).sources:
         try:
             element = read_xml(source.path)
         except AnnotationError as error:

@@ -24,7 +24,7 @@ from rawisp.data.annotations.rows import Box, BoxRows, Classes, ProblemList, sho
 from rawisp.data.annotations.text import read_lines
 from rawisp.data.annotations.yolo_config import YoloConfig, read_class_file, read_data_yaml
 from rawisp.errors import AnnotationError, display_path
-from rawisp.raw.files import find_sources, suffix_of
+from rawisp.raw.files import Search, find_sources, suffix_of
 
 _MAX_BYTES = 16 << 20
 _MOST_UNNAMED_CLASSES = 10_000  # a larger number is no class but a mistake
@@ -51,7 +51,11 @@ class _Label:
 
 
 def read_yolo(
-    path: str, *, root: str | None = None, stems: Collection[str] | None = None
+    path: str,
+    *,
+    root: str | None = None,
+    stems: Collection[str] | None = None,
+    search: Search | None = None,
 ) -> LabelSet:
     """The boxes of a data.yaml, or of all label files below a folder.
 
@@ -62,10 +66,10 @@ def read_yolo(
     problems = ProblemList(path)
     if os.path.isdir(path):
         config = YoloConfig(path, read_class_file(path))
-        labels = list(_in_folder(path, root or path, stems))
+        labels = list(_in_folder(path, root or path, stems, search))
     else:
         config = read_data_yaml(path, problems)
-        labels = list(_in_splits(config, root or config.base, problems))
+        labels = list(_in_splits(config, root or config.base, problems, search))
     if not labels:
         more = f" ({problems.problems[0].what})" if problems.problems else ""
         raise AnnotationError(f"{display_path(path)}: leads to no YOLO labels (.txt){more}")
@@ -113,20 +117,24 @@ def is_label_file(path: str) -> bool:
     return suffix == ".txt" and stem not in _NO_LABELS
 
 
-def _in_folder(folder: str, root: str, stems: Collection[str] | None) -> Iterator[_Label]:
-    for source in find_sources([folder], frozenset([".txt"])).sources:
+def _in_folder(
+    folder: str, root: str, stems: Collection[str] | None, search: Search | None
+) -> Iterator[_Label]:
+    for source in find_sources([folder], frozenset([".txt"]), search=search).sources:
         name = name_of_label(os.path.relpath(source.path, root))
         wanted = stems is None or folded(os.path.basename(name)) in stems
         if wanted and is_label_file(source.path):
             yield _Label(name, source.path)
 
 
-def _in_splits(config: YoloConfig, root: str, problems: ProblemList) -> Iterator[_Label]:
+def _in_splits(
+    config: YoloConfig, root: str, problems: ProblemList, search: Search | None
+) -> Iterator[_Label]:
     seen: dict[str, str] = {}
     for split, entries in config.splits.items():
         taken = 0
         for entry in entries:
-            for label in _in_entry(entry, split, config.base, root, problems):
+            for label in _in_entry(entry, split, config.base, root, problems, search):
                 key = label.path or label.name
                 taken += seen.get(key, split) != split
                 if key not in seen:
@@ -139,11 +147,16 @@ def _in_splits(config: YoloConfig, root: str, problems: ProblemList) -> Iterator
 
 
 def _in_entry(
-    entry: str, split: str, base: str, root: str, problems: ProblemList
+    entry: str,
+    split: str,
+    base: str,
+    root: str,
+    problems: ProblemList,
+    search: Search | None,
 ) -> Iterator[_Label]:
     if os.path.isdir(entry):
         for folder in (_beside_images(entry), os.path.join(entry, "labels"), entry):
-            labels = list(_in_folder(folder, folder, None)) if os.path.isdir(folder) else []
+            labels = list(_in_folder(folder, folder, None, search)) if os.path.isdir(folder) else []
             for label in labels:
                 name = name_of(os.path.relpath(os.path.join(entry, f"{label.name}.txt"), root))
                 yield _Label(name, label.path, split)

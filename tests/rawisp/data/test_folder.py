@@ -139,19 +139,32 @@ def test_splits_are_read_from_the_names_of_coco_files(tmp_path: Path) -> None:
     assert [s.path for s in dataset.split("val")] == [str(tmp_path / "b.NEF")]
 
 
-def test_categories_are_merged_by_name_and_unused_ones_set_aside(tmp_path: Path) -> None:
+def test_categories_are_merged_by_name_and_keep_their_numbers(tmp_path: Path) -> None:
     put(tmp_path, "a.NEF", "b.NEF")
     files = {
         "train.json": coco(["a.NEF"], ["car"]),
-        "val.json": coco(["b.NEF"], ["person", "car", "boat"]),
+        "val.json": coco(["b.NEF"], ["person", "boat", "car"]),
     }
     dataset = find_dataset(put(tmp_path, **files))
-    assert dataset.categories == ("car", "person") and dataset.unused == ("boat",)
+    assert dataset.categories == ("car", "person", "boat") and dataset.unused == ("boat",)
     assert found(dataset) == {"a.NEF": ("train", ["car"]), "b.NEF": ("val", ["person"])}
     (problem,) = dataset.problems
     assert problem.mended and problem.what == "1 of 3 classes are used by no box (boat)"
-    kept = find_dataset(tmp_path, keep_unused=True)
-    assert kept.categories == ("car", "person", "boat")
+    assert find_dataset(tmp_path, keep_unused=False).categories == ("car", "person")
+
+
+def test_a_class_that_no_box_uses_keeps_the_numbers_of_the_others(tmp_path: Path) -> None:
+    """A detector with fixed class numbers takes 2 for a car because the file says so."""
+    put(tmp_path, "images/a.ARW")
+    files = {
+        "data.yaml": "train: images\nnames: [person, boat, car]\n",
+        "labels__a.txt": "2 .5 .5 .1 .1",
+    }
+    dataset = find_dataset(put(tmp_path, **files))
+    assert dataset.categories == ("person", "boat", "car")
+    assert dataset.unused == ("person", "boat")
+    (sample,) = dataset.samples
+    assert sample.labels is not None and sample.labels.classes.tolist() == [2]
 
 
 def test_files_that_say_the_same_are_taken_once(tmp_path: Path) -> None:
