@@ -11,12 +11,21 @@ import numpy.typing as npt
 
 from rawisp.data.annotations.coco_labels import read_coco_labels
 from rawisp.data.annotations.formats import Kinds, reader_of
-from rawisp.data.annotations.labels import LabeledImage, LabelSet, Problem, folded, located, name_of
+from rawisp.data.annotations.labels import (
+    LabeledImage,
+    LabelSet,
+    Problem,
+    folded,
+    located,
+    name_of,
+    name_of_label,
+    stems_of,
+)
 from rawisp.data.annotations.rows import Classes, short
 from rawisp.data.annotations.voc import read_voc
 from rawisp.data.annotations.yolo import read_yolo
 from rawisp.data.left_out import Group
-from rawisp.data.matching import match_names
+from rawisp.data.matching import match_names, renamed_by_export
 from rawisp.data.splits import SPLITS, chosen_for_validation, split_of_file, splits_by_lists
 from rawisp.errors import AnnotationError, UsageError, display_path
 from rawisp.raw import RAW_SUFFIXES
@@ -130,7 +139,7 @@ def find_dataset(
             *_unused_problems(sets, unused),
             *finder.problems,
         ),
-        notes=(*finder.notes, *_unnamed(sets)),
+        notes=(*finder.notes, *_unnamed(sets), *(note for one in sets for note in one.notes)),
         files_without_entry=len(finder.paths) - len(labels),
         entries_without_file=finder.entries_without_file,
         left_out=tuple(finder.left_out(labels, unannotated)),
@@ -206,7 +215,7 @@ class _Finder:
     def _found(self, kinds: Kinds) -> list[LabelSet]:
         root = self.root
         stems = frozenset(folded(os.path.basename(name)) for name in self.names)
-        texts = [t for t in kinds.texts if folded(name_of(os.path.basename(t))) in stems]
+        texts = [t for t in kinds.texts if _is_of(t, stems)]
         present = {"COCO": kinds.coco, "VOC": kinds.voc, "YOLO": kinds.yaml or texts}
         formats = [name for name, paths in present.items() if paths]
         for name in formats[1:]:
@@ -251,14 +260,23 @@ class _Finder:
     def _matched_in(self, one: LabelSet) -> dict[int, int]:
         folder = os.path.relpath(os.path.dirname(os.path.abspath(one.path)), self.root)
         inside = one.format == "COCO" and folder != "." and not folder.startswith("..")
+        names = [image.name for image in one.images]
         matched = match_names(
-            [image.name for image in one.images],
+            names,
             self.names,
             described=[_described(image) for image in one.images],
             prefix=folder.replace(os.sep, "/") if inside else "",
             entry_suffixes=[image.suffix for image in one.images],
             file_suffixes=[suffix_of(path) for path in self.paths],
+            roots=[self.root] * len(self.paths),
+            other_names=[image.other_names for image in one.images],
         )
+        if renamed := renamed_by_export(matched, names, self.names):
+            exported, file = map(short, renamed[0])
+            self.notes.append(
+                f"{display_path(one.path)}: {len(renamed)} names are an export's, and matched "
+                f"without its marks, the first: {exported} is {file}"
+            )
         missing = sorted(set(range(len(one.images))) - set(matched.values()))
         if missing:
             self.missing += [one.images[entry].name for entry in missing]
@@ -283,6 +301,11 @@ class _Finder:
                 "name the right files with --annotations"
             )
         return one if one.split else other
+
+
+def _is_of(text: str, stems: frozenset[str]) -> bool:
+    """Whether a label file is called like one of the photographs, also as a tool exports it."""
+    return any(folded(stem) in stems for stem in stems_of(name_of_label(os.path.basename(text))))
 
 
 def _listed(paths: Sequence[Path] | Path) -> list[str]:

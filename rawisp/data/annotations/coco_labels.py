@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from rawisp.data.annotations.coco import Json, read_document
+from rawisp.data.annotations.judge import Evidence, judge
 from rawisp.data.annotations.labels import LabelSet, name_of, raw_suffix_of
 from rawisp.data.annotations.rows import Box, BoxRows, Classes, ProblemList, finite, short
 from rawisp.errors import AnnotationError, display_path
@@ -49,14 +50,17 @@ def read_coco_labels(path: str, *, root: str | None = None) -> LabelSet:
         elif not (_is_id(identity) and identity in named):  # else its image was left out, as said
             problems.wrong(place, f"no image has its image_id {short(repr(identity))}")
     labeled = []
+    evidence = Evidence()
     for number, image in images.items():
         boxes = BoxRows((int(image["width"]), int(image["height"])), problems)
         for place, annotation in rows[number]:
-            _add(boxes, place, annotation, class_of)
+            _add(boxes, place, annotation, class_of, evidence)
         name = name_of(_relative(image["file_name"], root))
         one = boxes.image(name, image["id"], place=f"images[{number}]")
         if one is not None:
-            labeled.append(replace(one, suffix=raw_suffix_of(image["file_name"])))
+            suffix, others = raw_suffix_of(image["file_name"]), _other_names(image)
+            labeled.append(replace(one, suffix=suffix, other_names=others))
+    judge(path, evidence, "xywh")
     _say_what_was_mended(document["annotations"], numbers, class_of, problems)
     return LabelSet(path, "COCO", names, tuple(labeled), tuple(problems.problems))
 
@@ -178,7 +182,9 @@ def _annotations(entries: list[Any], problems: ProblemList) -> list[tuple[str, J
     return usable
 
 
-def _add(boxes: BoxRows, place: str, annotation: Json, class_of: _Lookup[int]) -> None:
+def _add(
+    boxes: BoxRows, place: str, annotation: Json, class_of: _Lookup[int], evidence: Evidence
+) -> None:
     if "bbox" not in annotation:
         boxes.refuse(place, 'has no "bbox"')
         return
@@ -188,6 +194,7 @@ def _add(boxes: BoxRows, place: str, annotation: Json, class_of: _Lookup[int]) -
             place, f"its bbox {short(repr(annotation['bbox']))} is not four finite numbers"
         )
         return
+    evidence.add(box, boxes.size)
     label = class_of.find(annotation.get("category_id"))
     if label is None:
         listed = short(repr(annotation.get("category_id")))
@@ -202,6 +209,13 @@ def _box(value: Any) -> Box | None:
         return None
     numbers = [number for number in map(finite, value) if number is not None]
     return (numbers[0], numbers[1], numbers[2], numbers[3]) if len(numbers) == 4 else None
+
+
+def _other_names(image: Json) -> tuple[str, ...]:
+    """Roboflow keeps the name of before its export in extra.name."""
+    extra = image.get("extra")
+    name = extra.get("name") if isinstance(extra, dict) else None
+    return (name_of(name),) if isinstance(name, str) and name.strip() else ()
 
 
 def _relative(file_name: str, root: str | None) -> str:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rawisp.data.annotations.judge import Evidence, judge
 from rawisp.data.annotations.labels import LabeledImage, LabelSet, Problem, name_of_label
 from rawisp.data.annotations.rows import Box, BoxRows, Classes, ProblemList, finite, short
 from rawisp.data.annotations.xml_file import Element, read_xml
@@ -23,13 +24,17 @@ _FLAGS = ("difficult", "truncated", "occluded")
 
 @dataclass(frozen=True)
 class _Object:
-    """One row: its box on continuous edges, or a complaint; `mended`: what was put right."""
+    """One row: its box on continuous edges, or a complaint; `mended`: what was put right.
+
+    written: the corners as the file has them, None where they are no numbers.
+    """
 
     place: str
     name: str
     box: Box | None
     complaint: str
     mended: str
+    written: Box | None
     attributes: dict[str, object]
 
 
@@ -61,10 +66,12 @@ def read_voc(path: str, *, root: str | None = None, search: Search | None = None
     sizes = {one.size for one in photographs if one.size}
     only_size = sizes.pop() if len(sizes) == 1 else None
     images = []
+    evidence = Evidence()
     for one in photographs:
         listed = ProblemList(one.path)
-        images.append(_image(one, only_size, classes, listed))
+        images.append(_image(one, only_size, classes, listed, evidence))
         problems += listed.problems
+    judge(path, evidence, "corners")
     kept = tuple(image for image in images if image is not None)
     return LabelSet(path, "VOC", classes.names, kept, tuple(problems))
 
@@ -104,7 +111,11 @@ def _size(root: Element) -> tuple[int, int] | None:
 
 
 def _image(
-    one: _Photograph, only_size: tuple[int, int] | None, classes: Classes, problems: ProblemList
+    one: _Photograph,
+    only_size: tuple[int, int] | None,
+    classes: Classes,
+    problems: ProblemList,
+    evidence: Evidence,
 ) -> LabeledImage | None:
     size = one.size
     if size is None:
@@ -117,6 +128,8 @@ def _image(
         )
     rows = BoxRows(size, problems)
     for row in one.objects:
+        if row.written is not None:
+            evidence.add(row.written, size)
         if row.box is None:
             rows.refuse(row.place, row.complaint)
             continue
@@ -128,17 +141,18 @@ def _image(
 
 def _object(thing: Element) -> _Object:
     name = thing.text_of("name")
-    box, said = _box(thing)
+    written, said = _corners(thing)
+    box, said = (None, said) if written is None else _edges(written)
     if not name:
         box, said = None, "an object without a name"
     elif box is None:
         said = f"{short(name)} {said}"
     complaint, mended = ("", said) if box else (said, "")
-    return _Object(thing.place, name, box, complaint, mended, _attributes(thing))
+    return _Object(thing.place, name, box, complaint, mended, written, _attributes(thing))
 
 
-def _box(thing: Element) -> tuple[Box | None, str]:
-    """The box on continuous edges and what was put right, or None and what is wrong."""
+def _corners(thing: Element) -> tuple[Box | None, str]:
+    """xmin, ymin, xmax, ymax as written, or None and what is wrong."""
     bounds = thing.first("bndbox")
     if bounds is None:
         return None, "has no bndbox"
@@ -148,7 +162,12 @@ def _box(thing: Element) -> tuple[Box | None, str]:
         if value is None:
             return None, f"has the {key} {short(repr(bounds.text_of(key)))}, no finite number"
         values.append(value)
-    xmin, ymin, xmax, ymax = values
+    return (values[0], values[1], values[2], values[3]), ""
+
+
+def _edges(corners: Box) -> tuple[Box, str]:
+    """The box on continuous edges and what was put right."""
+    xmin, ymin, xmax, ymax = corners
     said = ""
     # Since the last pixel is included, a box narrower than a pixel has xmin above xmax.
     if xmin >= xmax + 1 or ymin >= ymax + 1:
