@@ -221,6 +221,9 @@ class _Finder:
         for name in formats[1:]:
             first = display_path(present[name][0])
             self.notes.append(f"{name} annotations are there too ({first}, ...) and passed over")
+        if kinds.siblings:
+            listed = ", ".join(display_path(path) for path in kinds.siblings[:3])
+            self.notes.append(f"{listed}: holds no objects of its own; passed over")
         for path in kinds.ours:
             self.notes.append(f"{display_path(path)} is in pixels of rawisp's outputs; passed over")
         if kinds.coco:

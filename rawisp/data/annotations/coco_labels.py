@@ -201,7 +201,9 @@ def _add(
         boxes.refuse(place, f"its category_id {listed} is not among the categories listed")
         return
     attributes = {key: value for key, value in annotation.items() if key not in _NO_ATTRIBUTES}
-    boxes.add(place, box, label, attributes)
+    more = annotation.get("attributes")
+    degrees = finite(more.get("rotation")) if isinstance(more, dict) else None
+    boxes.add_rotated(place, box, label, attributes, degrees or 0.0)
 
 
 def _box(value: Any) -> Box | None:

@@ -26,7 +26,8 @@ _FLAGS = ("difficult", "truncated", "occluded")
 class _Object:
     """One row: its box on continuous edges, or a complaint; `mended`: what was put right.
 
-    written: the corners as the file has them, None where they are no numbers.
+    written: the corners as the file has them, None where they are no numbers. degrees: by which
+    the box is turned about its centre.
     """
 
     place: str
@@ -36,6 +37,7 @@ class _Object:
     mended: str
     written: Box | None
     attributes: dict[str, object]
+    degrees: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,8 @@ def _image(
             continue
         if row.mended:
             problems.mended(row.place, row.mended)
-        rows.add(row.place, row.box, classes.index(row.name), row.attributes)
+        label = classes.index(row.name)
+        rows.add_rotated(row.place, row.box, label, row.attributes, row.degrees)
     return rows.image(one.name, one.name)
 
 
@@ -148,7 +151,8 @@ def _object(thing: Element) -> _Object:
     elif box is None:
         said = f"{short(name)} {said}"
     complaint, mended = ("", said) if box else (said, "")
-    return _Object(thing.place, name, box, complaint, mended, written, _attributes(thing))
+    more = _attributes(thing), _rotation(thing)
+    return _Object(thing.place, name, box, complaint, mended, written, *more)
 
 
 def _corners(thing: Element) -> tuple[Box | None, str]:
@@ -185,6 +189,15 @@ def _attributes(thing: Element) -> dict[str, object]:
             attributes[flag] = value != 0
     pose = thing.text_of("pose")
     return {**attributes, "pose": pose} if pose else attributes
+
+
+def _rotation(thing: Element) -> float:
+    """CVAT writes it among the attributes of an object, in degrees."""
+    listed = thing.first("attributes")
+    for attribute in listed.all("attribute") if listed is not None else ():
+        if attribute.text_of("name") == "rotation":
+            return _number(attribute.text_of("value")) or 0.0
+    return 0.0
 
 
 def _number(text: str) -> float | None:

@@ -23,7 +23,7 @@ Line = tuple[str, str]  # its place, its text
 _MOST_UNNAMED_CLASSES = 10_000  # a larger number is no class but a mistake
 _BEYOND = 0.01  # how far past 0 or 1 a coordinate may be and still be meant as relative
 # So many rows of equal length are needed to tell keypoints of two values from polygons.
-_FEW = 3
+_FEW = 8
 # Points of a pose reach so far towards the edges of their box, in so many rows.
 _FILLED, _MOST = 0.35, 0.8
 

@@ -128,3 +128,19 @@ def test_labels_of_an_export_are_found(tmp_path: Path) -> None:
     assert found(dataset) == {"DSC1.ARW": (None, ["dog"])}
     (note,) = [text for text in dataset.notes if "names are an export's" in text]
     assert "1 names" in note and "a1b2c3d4-DSC1 is DSC1" in note
+
+
+WORDS = "on off yes no y n true null ~ 1 010 1e3 2020-01-01 12:30 .5 0x1f".split()
+
+
+@pytest.mark.parametrize("form", ["list", "table"])
+def test_class_names_are_texts_whatever_yaml_makes_of_them(tmp_path: Path, form: str) -> None:
+    names = f"[{', '.join(WORDS)}]"
+    if form == "table":
+        names = "".join(f"\n  {number}: {word}" for number, word in enumerate(WORDS))
+    yaml = f"train: images\nval:\ntest: null\nnames: {names}\n"
+    put(tmp_path, "images/a.ARW", **{"labels__a.txt": "1 .5 .5 .1 .1", "data.yaml": yaml})
+    dataset = find_dataset(tmp_path)
+    assert dataset.categories == tuple(WORDS)
+    assert found(dataset) == {"images/a.ARW": ("train", ["off"])}
+    assert [p for p in dataset.problems if not p.mended] == []
