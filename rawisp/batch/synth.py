@@ -215,6 +215,8 @@ def _matched(labels: LabelSet, found: list[inputs.Source]) -> dict[str, LabeledI
         [image.name for image in images],
         [name_of(source.relative) for source in found],
         described=[f"{shown}: {printable(image.name)}" for image in images],
+        roots=[source.root for source in found],
+        other_names=[image.other_names for image in images],
     )
     if images and not entry_of:
         raise AnnotationError(

@@ -54,6 +54,11 @@ class Source:
     relative: str
     named: bool = False
 
+    @property
+    def root(self) -> str:
+        """The folder that `relative` is relative to."""
+        return self.path.removesuffix(self.relative) or "."
+
 
 @dataclass
 class Found:
@@ -221,5 +226,5 @@ def nothing_found(given: Sequence[str], found: Found, wanted: str) -> NothingToD
 def links_passed_over(found: Found) -> str:
     """The sentence about links to folders, which are followed on demand only."""
     first, others = display_path(found.links[0]), len(found.links) - 1
-    more = f" and {others} more links" if others else ""
-    return f"{first}{more} to folders not followed; name them, or --follow-links, to include them"
+    which = f"{first} and {others} more are links to folders" if others else f"{first} is a link"
+    return f"{which}, not followed; --follow-links includes what they lead to"
