@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from rawisp.batch.events import Event
+from rawisp.batch.inputs import Search
 from rawisp.batch.prepare import Prepared, cache_folder, prepare
 from rawisp.checkpoint.load import choose_device
 from rawisp.data.annotations.labels import said_of
@@ -21,7 +22,6 @@ from rawisp.detect import Guide
 from rawisp.detect.categories import CategoryMap, category_map
 from rawisp.detect.settings import GuideSettings
 from rawisp.errors import OutputError, UsageError, display_path
-from rawisp.raw.files import Search
 from rawisp.train import state
 from rawisp.train.config import TrainConfig
 from rawisp.train.distributed import team
