@@ -110,14 +110,16 @@ def balance_of(values: list[float], index_of: list[int]) -> tuple[float, ...] | 
 
 
 def frames_of(sizes: Any, tags: Tags) -> dict[str, geometry.Frame]:
-    """Frames by name. A DNG's own DefaultCrop beats LibRaw's, which can be a pixel off."""
+    """Frames by name. A DNG's own DefaultCrop and a camera's own JPEG size beat LibRaw's crop."""
     origin = (sizes.left_margin, sizes.top_margin)
     if tags.is_dng and tags.crop_origin and tags.crop_size:
         crop_origin, crop_size = tags.crop_origin, tags.crop_size
     else:
-        crop_origin = (sizes.crop_left_margin, sizes.crop_top_margin)
+        stated = tags.stated_size or (0, 0)
         # Width and height together: LibRaw leaves both 0 where it found no crop.
-        crop_size = (sizes.crop_width, sizes.crop_height)
+        left, width = _crop_side(sizes.crop_left_margin, sizes.crop_width, stated[0])
+        top, height = _crop_side(sizes.crop_top_margin, sizes.crop_height, stated[1])
+        crop_origin, crop_size = (left, top), (width, height)
     return geometry.sensor_frames(
         raw_size=(sizes.raw_width, sizes.raw_height),
         visible_origin=origin,
@@ -126,6 +128,17 @@ def frames_of(sizes: Any, tags: Tags) -> dict[str, geometry.Frame]:
         crop_size=crop_size,
         flip=int(sizes.flip),
     )
+
+
+def _crop_side(begin: int, length: int, stated: int) -> tuple[int, int]:
+    """One side of the crop as the camera has it.
+
+    LibRaw rounds an odd border up to an even one, which costs a row or column (Canon's 30D:
+    3504x2335 of 3504x2336). It is given back where the file states that the camera's JPEG has it.
+    """
+    if length and stated == length + 1 and begin > 0 and begin % 2 == 0:
+        return begin - 1, length + 1
+    return begin, length
 
 
 def exposure_of(raw: Any, tags: Tags) -> Exposure:

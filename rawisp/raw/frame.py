@@ -36,7 +36,8 @@ class RawFrame:
     white: (4,) float64 by LibRaw's colour index R, G1, B, G2 (G1 is the green in red's row).
     matrix: XYZ to camera and its source, or None. flip: LibRaw's code (0 none, 3, 5, 6, ...).
     white_balance, daylight_balance: multipliers by colour index, or None. frames: by name, see
-    rawisp.geometry.
+    rawisp.geometry. suspicions: sentences on parts of the picture that no sensor writes; the file
+    is probably damaged.
     """
 
     path: str
@@ -52,6 +53,7 @@ class RawFrame:
     frames: dict[str, geometry.Frame]
     exposure: Exposure = field(default_factory=Exposure)
     warnings: tuple[str, ...] = ()
+    suspicions: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         width, height = self.visible_size
@@ -147,6 +149,7 @@ class RawFrame:
                 for f in self.frames.values()
             },
             "warnings": list(self.warnings),
+            "suspicions": list(self.suspicions),
         }
 
     def sample_statistics(self) -> dict[str, dict[str, float]]:
