@@ -66,6 +66,7 @@ def enhance(
     max_errors: options.MaxErrors = None,
     timeout: options.Timeout = 120.0,
     max_megapixels: options.MaxMegapixels = 200.0,
+    strict: options.Strict = False,
     matrix: options.Matrix = None,
     black: options.Black = None,
     white: options.White = None,
@@ -93,7 +94,7 @@ def enhance(
         safe=safe,
         expect_sha256=expect_sha256,
         annotation_frame=annotation_frame,
-        read=options.read_settings(max_megapixels, matrix, black, white),
+        read=options.read_settings(max_megapixels, matrix, black, white, strict=strict),
     )
     with Reporter("enhance", as_json=as_json, quiet=quiet, verbose=verbose) as reporter:
         report = enhance_folder(

@@ -92,6 +92,8 @@ class Reporter:
             self._say(f"{source}: {record['reason']}")
             if self._verbose and record.get("detail"):
                 self._say(record["detail"].rstrip())
+        elif status == "suspect":
+            self._say(f"{source}: looks damaged: {record['reason']}")
         elif self._verbose or status == "planned":
             if not self._quiet:
                 took = f" ({record['seconds']:.2f} s)" if status == "done" else ""
@@ -127,18 +129,28 @@ class Reporter:
 def summary(verb: str, report: RunReport) -> str:
     """One or two lines: how many inputs ended how, how fast, and where the outputs are."""
     parts = []
-    for status in ("done", "skipped", "planned", "failed", "not attempted"):
+    for status in ("done", "suspect", "skipped", "planned", "failed", "not attempted"):
         count = report.count(status)
         if count or status == "done":
             parts.append(f"{count} {status}")
-    done = report.count("done")
+    made = ("done", "suspect")
+    done = sum(r["status"] in made for r in report.records)
     rate = f", {done / report.seconds:.1f} files/s" if done and report.seconds else ""
-    devices = {r["device"] for r in report.records if r["status"] == "done" and "device" in r}
+    devices = {r["device"] for r in report.records if r["status"] in made and "device" in r}
     on = f" on {', '.join(sorted(devices))}" if devices else ""
     lines = [
         f"{verb}: {', '.join(parts)} in {report.seconds:.1f} s{rate}{on} -> "
         f"{display_path(report.outputs_folder)}"
     ]
+    suspect = sum(
+        r["status"] in (*made, "skipped") and bool(r.get("suspicions")) for r in report.records
+    )
+    if suspect:
+        files = "1 file looks" if suspect == 1 else f"{suspect} files look"
+        lines.append(
+            f"{files} damaged (status suspect in the manifest); copy them again from the card, or "
+            "leave them out with --strict"
+        )
     warned = [r["warnings"] for r in report.records if r["status"] == "done" and r.get("warnings")]
     if warned:
         files = "1 file has" if len(warned) == 1 else f"{len(warned)} files have"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rawisp.batch import writer
-from rawisp.batch.events import Event, OnEvent, RunReport
+from rawisp.batch.events import FINISHED, Event, OnEvent, RunReport
 from rawisp.batch.inputs import Source
 from rawisp.batch.tasks import annotation_frame_of
 from rawisp.data.annotations.coco import Placed, moved_document, read_coco
@@ -108,7 +108,7 @@ class Labels:
         placed: list[Placed] = []
         for record, source in zip(report.records, sources, strict=True):
             image = self._image_of[source.path]
-            if image is None or record["status"] not in ("done", "skipped"):
+            if image is None or record["status"] not in FINISHED:
                 continue
             try:
                 placed.append(self._placed(record, source, image))

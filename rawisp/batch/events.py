@@ -6,7 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-Status = Literal["done", "skipped", "failed", "planned", "not attempted"]
+Status = Literal["done", "suspect", "skipped", "failed", "planned", "not attempted"]
+
+# Of inputs that have an output now: made in this run, made although the file looks damaged, or made
+# by an earlier run.
+FINISHED = ("done", "suspect", "skipped")
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,9 @@ def ignore_event(event: Event) -> None:
 class RunReport:
     """How many inputs ended how, and the records of all of them, in input order.
 
-    `exit_code` is 0 when all are done or skipped, 1 when some failed or were not attempted, 130
-    when the run was interrupted.
+    `exit_code` is 0 when all are done, suspect or skipped, 1 when some failed or were not
+    attempted, 130 when the run was interrupted. A file is suspect when part of its picture is such
+    as no sensor writes: the output is there, and `reason` says what is wrong with it.
     """
 
     records: list[dict[str, Any]] = field(default_factory=list)

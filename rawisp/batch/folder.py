@@ -58,6 +58,7 @@ def pack_folder(
         crews=[Crew("cpu", options.worker_count(), PackToolbox(settings))],
         steps=[StepPlan("pack", "cpu")],
         payload=lambda source, output, _: _payload(source, folder, output),
+        strict=settings.read.strict,
     )
     return run(job, found.sources, outputs)
 
@@ -148,6 +149,7 @@ def _enhance_job(
         ],
         steps=[StepPlan("decode", "cpu"), StepPlan("render", "model"), StepPlan("write", "cpu")],
         payload=lambda source, output, _: _payload(source, folder, output),
+        strict=settings.read.strict,
     )
 
 

@@ -18,7 +18,7 @@ from rawisp.errors import OutputError, display_path
 FILE_NAME = "manifest.jsonl"
 
 
-_STATUSES = ("pending", "done", "failed")
+_STATUSES = ("pending", "done", "suspect", "failed")
 
 
 class Manifest:

@@ -45,13 +45,15 @@ def make_plan(
     identity: Identity,
     *,
     overwrite: bool,
+    strict: bool = False,
 ) -> Plan:
     """Which inputs are still to do. OutputError when going on would lose or mix up files.
 
     An output is skipped when the manifest says it is done from the same source with the same
-    settings and checkpoint. One that was planned but not recorded (a killed run), or whose source
-    has changed, is made again. One that rawisp did not write, that came from another file, or was
-    made with other settings is never touched without `overwrite`.
+    settings and checkpoint, and, if `strict`, that nothing is suspect about it. One that was
+    planned but not recorded (a killed run), or whose source has changed, is made again. One that
+    rawisp did not write, that came from another file, or was made with other settings is never
+    touched without `overwrite`.
     """
     plan = Plan()
     foreign: list[str] = []
@@ -66,7 +68,8 @@ def make_plan(
         else:
             _check_same(source, output, folder, entry, identity)
             stamp = file_stamp(source.path)
-            if all(entry.get(key) == value for key, value in stamp.items()):
+            same = all(entry.get(key) == value for key, value in stamp.items())
+            if same and not (strict and entry.get("suspicions")):
                 plan.skipped[output] = entry
             else:
                 plan.todo.append((source, output))

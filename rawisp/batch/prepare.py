@@ -17,7 +17,7 @@ import numpy as np
 
 from rawisp import geometry
 from rawisp.batch import inputs, writer
-from rawisp.batch.events import Event, OnEvent, RunReport, ignore_event
+from rawisp.batch.events import FINISHED, Event, OnEvent, RunReport, ignore_event
 from rawisp.batch.inputs import Source
 from rawisp.batch.manifest import FILE_NAME, read_manifest
 from rawisp.batch.plan import Identity
@@ -85,7 +85,7 @@ def prepare(
     failed = 0
     nights = _synthesized(dataset.root) if fresh_nights else {}
     for sample, record in zip(dataset.samples, report.records, strict=True):
-        if record["status"] not in ("done", "skipped"):
+        if record["status"] not in FINISHED:
             failed += 1
             continue
         try:

@@ -57,6 +57,7 @@ class Job:
     crews: Sequence[Crew]
     steps: Sequence[StepPlan]
     payload: Callable[[inputs.Source, str, int], Payload]
+    strict: bool = False  # a suspect file is a failed one
     records: dict[str, Record] = field(default_factory=dict)
     ours: set[str] = field(default_factory=set)  # outputs that earlier runs left
     failures: int = 0
@@ -69,7 +70,13 @@ def run(job: Job, sources: list[inputs.Source], outputs: list[str]) -> RunReport
     start = time.perf_counter()
     known = read_manifest(os.path.join(job.folder, FILE_NAME))
     plan = make_plan(
-        sources, outputs, job.folder, known, job.identity, overwrite=job.options.overwrite
+        sources,
+        outputs,
+        job.folder,
+        known,
+        job.identity,
+        overwrite=job.options.overwrite,
+        strict=job.strict,
     )
     job.ours = {output for output, entry in known.items() if entry["status"] != "failed"}
     job.on_event(Event("plan", total=len(sources)))
@@ -149,7 +156,9 @@ def _finished(job: Job, payload: Payload, outcome: Outcome) -> Record:
     source, output = payload["source"], payload["output"]
     seconds = {"seconds": round(outcome.seconds, 4)}
     if outcome.error is None:
-        return {**outcome.payload, **_record(job, source, output, "done"), **seconds}
+        reason = "; ".join(outcome.payload.get("suspicions", ()))
+        status = "suspect" if reason else "done"
+        return {**outcome.payload, **_record(job, source, output, status, reason), **seconds}
     error = outcome.error
     if output in job.ours:  # made from what the source was before; it would pass for up to date
         with suppress(OSError):

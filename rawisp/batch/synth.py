@@ -12,7 +12,7 @@ from typing import Any
 
 from rawisp.batch import inputs, writer
 from rawisp.batch.annotate import SINGLE_NAME
-from rawisp.batch.events import Event, OnEvent, RunReport, ignore_event
+from rawisp.batch.events import FINISHED, Event, OnEvent, RunReport, ignore_event
 from rawisp.batch.folder import Path, _found
 from rawisp.batch.plan import Identity
 from rawisp.batch.run import Job, Record, RunOptions, run
@@ -257,7 +257,7 @@ def _placed(report: RunReport, files: list[_File], on_event: OnEvent) -> list[Pl
     """The files that exist and have labels."""
     placed = []
     for record, file in zip(report.records, files, strict=True):
-        if file.label is None or record["status"] not in ("done", "skipped"):
+        if file.label is None or record["status"] not in FINISHED:
             continue
         width, height = record["photograph_size"]
         try:  # of an earlier run, annotated only now

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from rawisp.batch import packed_files, writer
 from rawisp.batch.worker import Payload, Step
 from rawisp.checkpoint.archive import Archive
 from rawisp.color import COLORS, InputColor
-from rawisp.errors import InputError, UsageError
+from rawisp.errors import CorruptFileError, InputError, UsageError
 from rawisp.raw import DEFAULT_MAX_MEGAPIXELS, Overrides, RawFrame, open_raw
 from rawisp.resize import shrink
 
@@ -23,20 +23,34 @@ ORIENTATIONS = ("sensor", "upright")
 
 @dataclass(frozen=True)
 class ReadSettings:
-    """How RAW files are read: the pixel limit, and facts to use instead of the file's."""
+    """How RAW files are read: the pixel limit, and facts to use instead of the file's.
+
+    strict: refuse files that look damaged, instead of calling them suspect.
+    """
 
     max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
     overrides: Overrides = field(default_factory=Overrides)
+    strict: bool = False
 
     def open(self, path: str) -> RawFrame:
         """The file, read so."""
-        return open_raw(path, max_megapixels=self.max_megapixels, overrides=self.overrides)
+        frame = open_raw(path, max_megapixels=self.max_megapixels, overrides=self.overrides)
+        if self.strict and frame.suspicions:
+            raise CorruptFileError(
+                path,
+                "; ".join(frame.suspicions),
+                "copy it again from the card, or leave out --strict",
+            )
+        return frame
 
     def record(self) -> dict[str, Any]:
         """What changes the result, for the manifest."""
         o = self.overrides
+        matrix = "generic" if o.generic_matrix else None
+        if o.matrix is not None:
+            matrix = np.asarray(o.matrix).tolist()
         return {
-            "matrix": None if o.matrix is None else np.asarray(o.matrix).tolist(),
+            "matrix": matrix,
             "black": None if o.black is None else list(o.black),
             "white": None if o.white is None else list(o.white),
         }
@@ -115,7 +129,11 @@ def warm_up_kernels() -> None:
     from rawisp.kernels import jit
 
     def run() -> None:
+        from rawisp.kernels import damage
+
         mosaic = np.zeros((8, 8), np.uint16)
+        damage.longest_flat_runs(mosaic, 4, np.zeros(8, np.int64), np.zeros(8, np.int64))
+        damage.repeated_rows(mosaic, np.zeros(8, np.bool_))
         for layout in ("chw", "hwc"):
             packed = packing.pack_bayer(
                 mosaic, pattern="RGGB", black=0, white=1, matrix=None, layout=layout, threads=1
@@ -142,6 +160,8 @@ class InfoToolbox:
     read: ReadSettings
 
     def open(self) -> dict[str, Step]:
+        warm_up_kernels()
+
         def info(payload: Payload) -> Payload:
             frame = self.read.open(payload["source"])
             return {**frame.facts(), "samples": frame.sample_statistics()}
@@ -206,7 +226,8 @@ class EnhanceToolbox:
     def _decode(self, payload: Payload) -> Payload:
         """RAW or packed file to a planar image of final size and orientation in the spool."""
         if packed_files.is_packed(payload["source"]):
-            if self.settings.read.overrides.any():
+            overrides = self.settings.read.overrides
+            if replace(overrides, generic_matrix=False).any():
                 raise InputError(
                     payload["source"],
                     "is packed already; --matrix, --black and --white are for RAW files",
@@ -218,6 +239,7 @@ class EnhanceToolbox:
                 self.color,
                 self.settings.orient,
                 color_is_given=self.settings.input_color is not None,
+                generic_matrix=overrides.generic_matrix,
             )
         else:
             planar, record = self._from_raw(payload)

@@ -1,4 +1,4 @@
-"""What a decoded mosaic itself says of damage: parts that nobody wrote, or that no sensor writes."""
+"""What a mosaic says of its own damage: parts that nobody wrote, or that no sensor writes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ Mask = npt.NDArray[np.bool_]
 _RUN = 64
 # A bad row or two of the sensor is no damage of the file.
 _FEWEST_SAMPLES = 512
-# Flat rows above black are strange, too, but drawn test pictures have them; so few are let pass.
+# Flat stretches above black are strange, too, but so few rows may be chance.
 _FEWEST_FLAT_ROWS = 8
 _FEWEST_REPEATED_ROWS = 4
+_ALIGNED = 2  # a tile's edge may look a sample or two further out where neighbours happen to agree
 # Above this share of the way from black to white a constant value is taken for clipping.
 _CLIPPED = 0.5
 # A camera whose black level is 0 writes zeros wherever it is dark. Zeros mean damage only where
@@ -37,27 +38,16 @@ class _Rows:
     high: npt.NDArray[np.int64]
 
 
-def check_written(name: str, mosaic: Mosaic) -> None:
-    """CorruptFileError where part of `mosaic` still is as `poisoned_memory` left it."""
-    rows = _rows(mosaic)
-    missing = (rows.length > 0) & (rows.low == CANARY) & (rows.high == CANARY)
-    if missing.any():
-        share = (mosaic == CANARY).mean()
-        raise CorruptFileError(
-            name,
-            f"is damaged: {share:.0%} of its picture cannot be decoded ({_ranges(missing)})",
-            "copy it again from the card",
-        )
-
-
 def suspicions_of(
     name: str, mosaic: Mosaic, black: npt.NDArray[np.float64], white: npt.NDArray[np.float64]
 ) -> tuple[str, ...]:
     """A sentence for each kind of rows that no sensor writes; empty for a sound picture.
 
-    mosaic: uint16 (H, W), the visible area. black, white: levels by colour. CorruptFileError where
-    everything is zero.
+    mosaic: uint16 (H, W), the visible area, decoded in `poisoned_memory`. black, white: levels by
+    colour. CorruptFileError where part of it was never written, or where everything is zero.
     """
+    rows = _rows(mosaic)
+    _check_written(name, mosaic, rows)
     first = mosaic[0, 0]
     if (mosaic[0] == first).all() and (mosaic == first).all():
         if first == 0:
@@ -67,7 +57,6 @@ def suspicions_of(
                 "it is damaged, or in a compression that LibRaw does not really read",
             )
         return (f"every sample is {int(first)}",)
-    rows = _rows(mosaic)
     found = []
     below = _below_black(mosaic, rows, float(black.min()))
     if below.any():
@@ -79,7 +68,10 @@ def suspicions_of(
         )
     flat = _flat_above_black(mosaic, rows, float(black.min()), float(white.max())) & ~below
     if flat.any():
-        found.append(f"{_ranges(flat)} are flat: the file may be damaged or cut short there")
+        found.append(
+            f"{_ranges(flat)} hold flat stretches, which no sensor writes: the file is damaged or "
+            "cut short there"
+        )
     repeats = _repeating(mosaic, rows) & ~below & ~flat
     if repeats.any():
         found.append(
@@ -87,6 +79,17 @@ def suspicions_of(
             "damaged or cut short there"
         )
     return tuple(found)
+
+
+def _check_written(name: str, mosaic: Mosaic, rows: _Rows) -> None:
+    missing = (rows.length > 0) & (rows.low == CANARY) & (rows.high == CANARY)
+    if missing.any():
+        share = 100 * (mosaic == CANARY).mean()
+        raise CorruptFileError(
+            name,
+            f"is damaged: {share:.3g} % of its picture cannot be decoded ({_ranges(missing)})",
+            "copy it again from the card",
+        )
 
 
 def _rows(mosaic: Mosaic) -> _Rows:
@@ -118,10 +121,14 @@ def _below_black(mosaic: Mosaic, rows: _Rows, black: float) -> Mask:
 
 
 def _flat_above_black(mosaic: Mosaic, rows: _Rows, black: float, white: float) -> Mask:
-    """Many whole rows of one value that is neither below black nor likely to be clipped."""
-    whole = rows.length >= mosaic.shape[1]
+    """Flat runs below one another, neither below black nor likely to be clipped: a tile's width.
+
+    A sensor of very little noise has flat runs here and there, but they begin anywhere.
+    """
     clipped = rows.high >= black + _CLIPPED * (white - black)
-    return _in_a_row(whole & ~clipped & (rows.high >= max(black, 1)), _FEWEST_FLAT_ROWS)
+    flat = (rows.length > 0) & ~clipped & (rows.high >= max(black, 1))
+    aligned = np.abs(np.diff(rows.start, prepend=rows.start[:1])) <= _ALIGNED
+    return _in_a_row(flat & aligned, _FEWEST_FLAT_ROWS)
 
 
 def _repeating(mosaic: Mosaic, rows: _Rows) -> Mask:
@@ -149,10 +156,10 @@ def _stretches(chosen: Mask) -> list[tuple[int, int]]:
 
 
 def _ranges(chosen: Mask) -> str:
-    """ "rows 603 to 3463 (83 % of the height)", "row 7"; the longest stretch and the number of others."""
+    """The longest stretch and how many others: "rows 603 to 3463 (83 % of the height)", "row 7"."""
     stretches = _stretches(chosen)
     first, last = max(stretches, key=lambda one: one[1] - one[0])
     text = f"row {first}" if first == last else f"rows {first} to {last}"
     if len(stretches) > 1:
         text += f" and {len(stretches) - 1} more stretches"
-    return f"{text} ({100 * chosen.mean():.2g} % of the height)" if chosen.sum() > 1 else text
+    return f"{text} ({100 * chosen.mean():.3g} % of the height)" if chosen.sum() > 1 else text

@@ -81,6 +81,6 @@ def describe_header(header: bytes) -> tuple[str, str]:
             return f"is {name}, not a camera RAW file", "give the camera's original RAW file"
     return (
         "does not begin like any camera RAW format",
-        "it is damaged, or a headerless dump, which is not read since its size and pattern would be "
-        "a guess: load it with NumPy and call rawisp.pack_bayer",
+        "it is damaged, or a headerless dump, which is not read since its size and pattern would "
+        "be a guess: load it with NumPy and call rawisp.pack_bayer",
     )

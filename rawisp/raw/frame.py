@@ -36,8 +36,9 @@ class RawFrame:
     white: (4,) float64 by LibRaw's colour index R, G1, B, G2 (G1 is the green in red's row).
     matrix: XYZ to camera and its source, or None. flip: LibRaw's code (0 none, 3, 5, 6, ...).
     white_balance, daylight_balance: multipliers by colour index, or None. frames: by name, see
-    rawisp.geometry. suspicions: sentences on parts of the picture that no sensor writes; the file
-    is probably damaged.
+    rawisp.geometry. black_rows, black_columns: (H,) and (W,), what is added to `black` in each row
+    and column, or None (a DNG's BlackLevelDeltaV and BlackLevelDeltaH). suspicions: sentences on
+    parts of the picture that no sensor writes; the file is probably damaged.
     """
 
     path: str
@@ -54,6 +55,8 @@ class RawFrame:
     exposure: Exposure = field(default_factory=Exposure)
     warnings: tuple[str, ...] = ()
     suspicions: tuple[str, ...] = ()
+    black_rows: npt.NDArray[np.float64] | None = None
+    black_columns: npt.NDArray[np.float64] | None = None
 
     def __repr__(self) -> str:
         width, height = self.visible_size
@@ -68,7 +71,8 @@ class RawFrame:
                 self.path,
                 f"no colour matrix is known for this camera ({self.camera}), so {color} cannot be "
                 "made",
-                "pack it with --color camera, or give the XYZ-to-camera matrix with --matrix",
+                "give the XYZ-to-camera matrix with --matrix, or take --matrix generic, a stand-in "
+                "that is roughly right",
             )
         return colors.output_matrix(color, self.matrix.xyz_to_camera if self.matrix else None)
 
@@ -100,6 +104,17 @@ class RawFrame:
             out=out,
             threads=threads,
         )
+        if self.black_rows is not None or self.black_columns is not None:
+            packing.subtract_black_deltas(
+                packed,
+                self.black_rows,
+                self.black_columns,
+                pattern=self.pattern,
+                black=self.black,
+                white=self.white,
+                matrix=self.output_matrix(color),
+                layout=layout,
+            )
         if orient == "sensor" or self.flip == 0:
             return packed
         planar = packed if layout == "chw" else np.moveaxis(packed, -1, 0)
@@ -132,6 +147,11 @@ class RawFrame:
             "pattern": self.pattern,
             "black": self.black.tolist(),
             "white": self.white.tolist(),
+            "black_varies": {
+                name: [float(deltas.min()), float(deltas.max())]
+                for name, deltas in (("rows", self.black_rows), ("columns", self.black_columns))
+                if deltas is not None
+            },
             "levels_source": self.levels_source,
             "xyz_to_camera": m.xyz_to_camera.tolist() if m else None,
             "camera_to_xyz": m.camera_to_xyz.tolist() if m else None,

@@ -139,12 +139,17 @@ def _check_picture(name: str, file: BinaryIO, picture: Picture, size: int) -> No
         raise cut_short(name, picture.end, size)
     count, what = len(picture.offsets), picture.what
     if 0 < count < picture.needed:
-        raise _damaged(name, f"is damaged: it lists {count} of the {picture.needed} {what}s that its size needs")
+        raise _damaged(
+            name,
+            f"is damaged: it lists {count} of the {picture.needed} {what}s that its size needs",
+        )
     if picture.is_jpeg:
         for number, offset in enumerate(picture.offsets, 1):
             file.seek(offset)
             if file.read(2) != _JPEG_MARKER:
-                raise _damaged(name, f"is damaged: its {what} {number} of {count} is no JPEG any more")
+                raise _damaged(
+                    name, f"is damaged: its {what} {number} of {count} is no JPEG any more"
+                )
 
 
 def _check_container(name: str, file: BinaryIO, size: int) -> None:
@@ -212,16 +217,14 @@ def _check_canon_heap(name: str, file: BinaryIO, size: int) -> None:
     if at + 6 <= size:
         file.seek(at)
         (count,) = struct.unpack("<H", file.read(2))
-        if 0 < count and at + 2 + 10 * count <= size:
+        if count > 0 and at + 2 + 10 * count <= size:
             return
     raise _damaged(name, "is cut short: the directory at the end of a CRW file is missing")
 
 
 def cut_short(name: str, end: int, size: int) -> InputError:
     """The refusal of a file of `size` bytes whose picture ends at byte `end`."""
-    return _damaged(
-        name, f"is cut short: its picture ends at byte {end}, the file at byte {size}"
-    )
+    return _damaged(name, f"is cut short: its picture ends at byte {end}, the file at byte {size}")
 
 
 def _damaged(name: str, problem: str) -> CorruptFileError:

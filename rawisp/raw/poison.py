@@ -28,7 +28,7 @@ _users = 0
 
 @contextlib.contextmanager
 def poisoned_memory() -> Iterator[None]:
-    """Inside, malloc's new blocks are full of CANARY, in every thread; calloc's are zero as ever."""
+    """Inside, malloc's new blocks are full of CANARY, in every thread; calloc's are zero."""
     _count(1)
     try:
         yield

@@ -229,13 +229,15 @@ def _frame(name: str, raw: Any, tags: Tags, overrides: facts.Overrides) -> RawFr
         raise UnsupportedRawError(name, f"its visible area is only {sizes.width}x{sizes.height}")
     # A copy: LibRaw's memory dies with the file.
     mosaic = np.array(visible, dtype=np.uint16, order="C")
-    damage.check_written(name, mosaic)
     black, white, source = facts.levels_of(name, raw, pattern, index_of, tags, overrides)
+    black_rows, black_columns = facts.black_deltas_of(sizes, tags, overrides)
     return RawFrame(
         path=name,
         mosaic=mosaic,
         pattern=pattern,
         black=black,
+        black_rows=black_rows,
+        black_columns=black_columns,
         white=white,
         levels_source=source,
         matrix=facts.matrix_of(raw, tags, overrides),

@@ -1,8 +1,8 @@
 """Facts that LibRaw hides: make, model, time, and a DNG's colour matrices and crop, from TIFF tags.
 
 tifffile parses the tags; this file finds the TIFF inside the container (ORF and RW2 are TIFFs
-with another magic number, RAF carries an EXIF JPEG, MRW and CR3 keep TIFFs in blocks) and knows which
-tags matter. Reading tags never fails: what is missing or malformed is left out.
+with another magic number, RAF carries an EXIF JPEG, MRW and CR3 keep TIFFs in blocks) and knows
+which tags matter. Reading tags never fails: what is missing or malformed is left out.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from rawisp.color import CameraMatrix, Matrix, nearest_to_d65
 from rawisp.raw import ciff
@@ -32,13 +33,17 @@ COLOR_MATRIX = (50721, 50722, 52531)
 CAMERA_CALIBRATION = (50723, 50724, 52530)
 CALIBRATION_ILLUMINANT = (50778, 50779, 52529)
 ANALOG_BALANCE = 50727
-BLACK_LEVEL_REPEAT_DIM, BLACK_LEVEL, BLACK_LEVEL_DELTAS = 50713, 50714, (50715, 50716)
+BLACK_LEVEL_REPEAT_DIM, BLACK_LEVEL = 50713, 50714
+BLACK_LEVEL_DELTA_H, BLACK_LEVEL_DELTA_V = 50715, 50716
 IMAGE_WIDTH, IMAGE_LENGTH = 256, 257
 PHOTOMETRIC, SAMPLES_PER_PIXEL = 262, 277
 PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR_RAW = 32803, 34892
 PREVIEW_LAYOUT = (513, 514)  # offset and length of an old-style JPEG preview
 SUB_IFDS = 330
 _MOST_DIRECTORIES = 8  # cameras chain two to five; a hostile file may chain thousands
+
+
+Levels = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Tags:
     exif: dict[str, float] = field(default_factory=dict)
     active_corner: tuple[int, int] = (0, 0)  # DNG ActiveArea's (left, top), in the raw frame
     black_cell: Matrix | None = None  # DNG BlackLevel, (2, 2), counted from the active corner
+    black_delta_columns: Levels | None = None  # DNG BlackLevelDeltaH, from the active corner on
+    black_delta_rows: Levels | None = None  # DNG BlackLevelDeltaV
     declared_size: tuple[int, int] = (0, 0)  # (width, height) of the largest image in the file
     picture: Picture | None = None  # the raw image's strips or tiles
     furthest_byte: int = 0  # the byte after the last that any tag points to, previews included
@@ -159,6 +166,8 @@ def _tags_of(stream: BinaryIO) -> Tags:
         exif=_exposure(exif, main),
         active_corner=_active_corner(raw),
         black_cell=_black_cell(raw) if is_dng else None,
+        black_delta_columns=_black_deltas(raw, BLACK_LEVEL_DELTA_H) if is_dng else None,
+        black_delta_rows=_black_deltas(raw, BLACK_LEVEL_DELTA_V) if is_dng else None,
         declared_size=declared,
         picture=picture_of(raw),
         furthest_byte=max(_furthest_byte(_values(page)) for page in pages),
@@ -190,19 +199,29 @@ def _active_corner(raw: dict[int, Any]) -> tuple[int, int]:
 def _black_cell(raw: dict[int, Any]) -> Matrix | None:
     """BlackLevel of a DNG as a (2, 2) cell counted from the ActiveArea's corner.
 
-    None where the file states none, repeats it otherwise than each pixel, row, column or 2x2 cell,
-    or adds deltas along rows or columns; LibRaw's value is then used. (LibRaw drops fractions, and
-    does not move the cell along when it rounds an odd corner.)
+    None where the file states none, or repeats it otherwise than each pixel, row, column or 2x2
+    cell; LibRaw's value is then used. (LibRaw drops fractions, and does not move the cell along
+    when it rounds an odd corner.)
     """
     levels = _rationals(raw.get(BLACK_LEVEL), pairs_of=raw.get(BLACK_LEVEL_REPEAT_DIM, (1, 1)))
     repeat = raw.get(BLACK_LEVEL_REPEAT_DIM, (1, 1))
-    if levels is None or any(code in raw for code in BLACK_LEVEL_DELTAS):
+    if BLACK_LEVEL not in raw and (BLACK_LEVEL_DELTA_H in raw or BLACK_LEVEL_DELTA_V in raw):
+        return np.zeros((2, 2))  # the specification's default, to which the deltas are added
+    if levels is None:
         return None
     if repeat not in ((1, 1), (1, 2), (2, 1), (2, 2)) or levels.size != repeat[0] * repeat[1]:
         return None
     if not np.isfinite(levels).all():
         return None
     return np.broadcast_to(levels.reshape(repeat), (2, 2)).copy()
+
+
+def _black_deltas(raw: dict[int, Any], code: int) -> Levels | None:
+    """BlackLevelDeltaH or V: what is added to BlackLevel, a value per column or row."""
+    deltas = _rationals(raw.get(code), pairs=True)
+    if deltas is None or not deltas.size or not np.isfinite(deltas).all():
+        return None
+    return deltas
 
 
 def _declared_size(values: dict[int, Any]) -> tuple[int, int]:
@@ -324,17 +343,21 @@ def _exposure(exif: dict[str, Any], main: dict[int, Any]) -> dict[str, float]:
     return found
 
 
-def _finite(values: np.ndarray[Any, np.dtype[np.float64]], count: int) -> bool:
+def _finite(values: Levels, count: int) -> bool:
     return values.shape == (count,) and bool(np.isfinite(values).all())
 
 
 def _rationals(
-    value: Any, *, scalar: bool = False, pairs_of: tuple[int, ...] | None = None
-) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    value: Any,
+    *,
+    scalar: bool = False,
+    pairs: bool = False,
+    pairs_of: tuple[int, ...] | None = None,
+) -> Levels | None:
     """A tag of rationals, (numerator, denominator, ...), as float64; None where impossible.
 
-    scalar: the tag holds plain numbers. pairs_of: the shape of the values, for tags that may hold
-    either; as many numbers as that are plain.
+    scalar: the tag holds plain numbers. pairs: it never does. pairs_of: the shape of the values,
+    for tags that may hold either; as many numbers as that are plain.
     """
     if value is None:
         return None
@@ -343,8 +366,10 @@ def _rationals(
         plain = numbers.size == int(np.prod(pairs_of)) if pairs_of else numbers.size % 2 == 1
     except (TypeError, ValueError):
         return None
-    if scalar or plain:
+    if scalar or (plain and not pairs):
         return numbers
+    if numbers.size % 2:
+        return None
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(numbers[0::2] / numbers[1::2])
 
