@@ -184,8 +184,7 @@ def _translated(name: str, error: Exception, tags: Tags, size: int) -> InputErro
         return CorruptFileError(
             name,
             f"LibRaw cannot identify it as RAW ({camera})",
-            "it is damaged, or in a compression that LibRaw does not read yet (Nikon High "
-            "Efficiency, Sony ARW 6): convert it with Adobe DNG Converter",
+            f"it is damaged, or {_unread_kind(camera)}: convert it with Adobe DNG Converter",
         )
     if isinstance(error, rawpy.LibRawTooBigError):
         if size <= _SMALL_FILE_BYTES:
@@ -208,6 +207,14 @@ def _translated(name: str, error: Exception, tags: Tags, size: int) -> InputErro
         f"LibRaw cannot decode it ({type(error).__name__}: {text})",
         "it is damaged, or of a kind that LibRaw does not read",
     )
+
+
+def _unread_kind(camera: str) -> str:
+    """What a sound file of `camera` is that LibRaw 0.22 does not read."""
+    for maker, kind in (("NIKON", "Nikon's High Efficiency"), ("SONY", "Sony's ARW 6")):
+        if camera.upper().startswith(maker):
+            return f"in a compression that LibRaw does not read yet ({kind})"
+    return "of a kind or compression that LibRaw does not read yet"
 
 
 def _check_size(name: str, size: tuple[int, int], max_megapixels: float) -> None:

@@ -270,16 +270,19 @@ def _values(page: Any) -> dict[int, Any]:
 
 
 def _raw_values(pages: list[Any]) -> dict[int, Any]:
-    """The tags of the page that holds the mosaic: the first CFA or linear-RAW page, else IFD 0.
+    """The tags of the page that holds the mosaic: the first CFA page, else linear RAW, else IFD 0.
 
-    A Canon CR2 says nothing of colour filters; its mosaic is the page with slices.
+    A Canon CR2 says nothing of colour filters; its mosaic is the page with slices. An enhanced DNG
+    holds the mosaic and what was made of it as linear RAW, in any order.
     """
     every = [_values(page) for page in pages]
-    for values in every:
-        if values.get(PHOTOMETRIC) in (PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR_RAW):
-            return values
-        if CR2_SLICES in values:
-            return values
+    for is_raw in (
+        lambda values: values.get(PHOTOMETRIC) == PHOTOMETRIC_CFA or CR2_SLICES in values,
+        lambda values: values.get(PHOTOMETRIC) == PHOTOMETRIC_LINEAR_RAW,
+    ):
+        found = next(filter(is_raw, every), None)
+        if found is not None:
+            return found
     return every[0]
 
 
