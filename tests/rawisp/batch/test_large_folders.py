@@ -59,8 +59,13 @@ def grown(folder: Path, line: dict[str, Any], count: int) -> None:
             source.write_bytes(b"x")
             output.touch()
             stamp = source.stat()
-            one = {**line, "source": str(source), "output": f"{name}{suffix}",
-                   "source_bytes": stamp.st_size, "source_modified_ns": stamp.st_mtime_ns}  # fmt: skip
+            one = {
+                **line,
+                "source": str(source),
+                "output": f"{name}{suffix}",
+                "source_bytes": stamp.st_size,
+                "source_modified_ns": stamp.st_mtime_ns,
+            }
             manifest.write(json.dumps(one) + "\n")
 
 
