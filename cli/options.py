@@ -31,7 +31,9 @@ Overwrite = Annotated[
         help="Make everything again, or only what is missing or has changed.",
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only print what would be done, a line per file.")
+]
 Json = Annotated[
     bool, typer.Option("--json", help="One JSON object per file on stdout, as in the manifest.")
 ]
