@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from rawisp.cli import completion
 from rawisp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ Timeout = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only failures on stderr.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="A line per file, and details of failures.")
+]
+Device = Annotated[
+    str, typer.Option(metavar="auto|cpu|cuda[:N]", autocompletion=completion.devices)
 ]
 MaxMegapixels = Annotated[
     float,
