@@ -106,7 +106,7 @@ class Labels:
     def write(self, report: RunReport, sources: list[Source], on_event: OnEvent) -> dict[str, int]:
         """Writes the target for all outputs that exist; returns what was counted."""
         placed: list[Placed] = []
-        for record, source in zip(report.records, sources, strict=True):
+        for number, (record, source) in enumerate(zip(report.records, sources, strict=True)):
             image = self._image_of[source.path]
             if image is None or record["status"] not in FINISHED:
                 continue
@@ -114,6 +114,7 @@ class Labels:
                 placed.append(self._placed(record, source, image))
             except InputError as error:  # an earlier run's output, annotated only now
                 record |= {"status": "failed", "reason": error.reason}
+                report.records[number] = record
                 on_event(Event("result", record=record))
         document, counts = moved_document(self._coco, placed)
         ours = {"version": __version__, "made_from": os.path.basename(self._path)}

@@ -256,7 +256,7 @@ def _check_cameras(folder: str, files: list[_File]) -> None:
 def _placed(report: RunReport, files: list[_File], on_event: OnEvent) -> list[PlacedNight]:
     """The files that exist and have labels."""
     placed = []
-    for record, file in zip(report.records, files, strict=True):
+    for number, (record, file) in enumerate(zip(report.records, files, strict=True)):
         if file.label is None or record["status"] not in FINISHED:
             continue
         width, height = record["photograph_size"]
@@ -264,6 +264,7 @@ def _placed(report: RunReport, files: list[_File], on_event: OnEvent) -> list[Pl
             check_size(file.source.path, file.label.size, (width, height))
         except FrameMismatchError as error:
             record |= {"status": "failed", "reason": error.reason}
+            report.records[number] = record
             on_event(Event("result", record=record))
             continue
         placed.append(PlacedNight(file.label, file.number + 1, file.output, *record["mosaic_size"]))
