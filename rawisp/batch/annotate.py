@@ -337,7 +337,7 @@ class RunLabels:
         names: dict[str, list[str]] = {}
         for output, name in store.labels:
             names.setdefault(output, []).append(name)
-        own = {record["output"]: record for record in report.records}
+        number_of = {one.output: number for number, one in enumerate(self._planned)}
         images = []
         unfit: list[str] = []
         for record in _records(self._folder):
@@ -348,8 +348,10 @@ class RunLabels:
                     image = self._moved_one(store, record, name, counts) if there else None
                 except InputError as error:
                     del store.labels[output, name]
-                    if output in own:  # an earlier run's output, annotated only now
-                        _fail(own[output], error, on_event)
+                    if output in number_of:  # made by an earlier run, annotated only now
+                        failed = {**record, "status": "failed", "reason": error.reason}
+                        report.records[number_of[output]] = failed
+                        on_event(Event("result", record=failed))
                     else:
                         unfit.append(f"{display_path(output)}: {error.reason}")
                     continue
@@ -469,11 +471,6 @@ def _planned_before(record: Record) -> Planned:
     several = stem.endswith(f"_night{number + 1}")
     source = Source(record["source"], record["name"])
     return Planned(source, record["output"], number + 1, 2 if several else 1)
-
-
-def _fail(record: Record, error: InputError, on_event: OnEvent) -> None:
-    record |= {"status": "failed", "reason": error.reason}
-    on_event(Event("result", record=record))
 
 
 def _records(folder: str) -> Iterator[Record]:
