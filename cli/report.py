@@ -50,7 +50,7 @@ class Reporter:
             if not self._quiet:
                 self._say(event.text)
         else:
-            self._result(event.record)
+            self._result(event)
 
     def finish(self, report: RunReport) -> None:
         """The summary, and the exit code if it is not zero."""
@@ -80,25 +80,30 @@ class Reporter:
         self._task = self._bar.add_task(self._verb, total=total, pace="")
         self._bar.start()
 
-    def _result(self, record: dict[str, Any]) -> None:
+    def _result(self, event: Event) -> None:
         self._ended += 1
-        status = record["status"]
-        self._skipped += status == "skipped"
+        self._skipped += event.status == "skipped"
         if self._json:
-            sys.stdout.write(json.dumps(record) + "\n")
+            sys.stdout.write(json.dumps(event.record) + "\n")
             sys.stdout.flush()
-        source = display_path(record["source"])
-        if status == "failed":
-            self._say(f"{source}: {record['reason']}")
-            if self._verbose and record.get("detail"):
-                self._say(record["detail"].rstrip())
-        elif self._verbose or status == "planned":
-            if not self._quiet:
-                took = f" ({record['seconds']:.2f} s)" if status == "done" else ""
-                self._say(f"{source} -> {display_path(record['output'])}: {status}{took}")
-            for warning in record.get("warnings", ()) if status == "done" else ():
-                self._say(f"{source}: {warning}")
+        if event.status == "failed":
+            self._failed(event.record)
+        elif (self._verbose or event.status == "planned") and not self._quiet:
+            self._told(event.record)
         self._progress()
+
+    def _failed(self, record: dict[str, Any]) -> None:
+        self._say(f"{display_path(record['source'])}: {record['reason']}")
+        if self._verbose and record.get("detail"):
+            self._say(record["detail"].rstrip())
+
+    def _told(self, record: dict[str, Any]) -> None:
+        """A line for a file, and one for each of its warnings."""
+        source, done = display_path(record["source"]), record["status"] == "done"
+        took = f" ({record['seconds']:.2f} s)" if done else ""
+        self._say(f"{source} -> {display_path(record['output'])}: {record['status']}{took}")
+        for warning in record.get("warnings", ()) if done else ():
+            self._say(f"{source}: {warning}")
 
     def _progress(self) -> None:
         if self._bar is not None and self._task is not None:
@@ -133,16 +138,21 @@ def summary(verb: str, report: RunReport) -> str:
             parts.append(f"{count} {status}")
     done = report.count("done")
     rate = f", {done / report.seconds:.1f} files/s" if done and report.seconds else ""
-    devices = {r["device"] for r in report.records if r["status"] == "done" and "device" in r}
+    devices: set[str] = set()
+    warned = 0
+    first_warning = ""
+    for record in report.records.with_status("done"):
+        devices |= {record["device"]} if "device" in record else set()
+        warned += bool(record.get("warnings"))
+        first_warning = first_warning or (record.get("warnings") or [""])[0]
     on = f" on {', '.join(sorted(devices))}" if devices else ""
     lines = [
         f"{verb}: {', '.join(parts)} in {report.seconds:.1f} s{rate}{on} -> "
         f"{display_path(report.outputs_folder)}"
     ]
-    warned = [r["warnings"] for r in report.records if r["status"] == "done" and r.get("warnings")]
     if warned:
-        files = "1 file has" if len(warned) == 1 else f"{len(warned)} files have"
-        lines.append(f"{files} warnings, see the manifest; the first: {warned[0][0]}")
+        files = "1 file has" if warned == 1 else f"{warned} files have"
+        lines.append(f"{files} warnings, see the manifest; the first: {first_warning}")
     if report.annotations:
         a = report.annotations
         lines.append(

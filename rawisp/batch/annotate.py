@@ -27,7 +27,7 @@ from rawisp.batch.label_files import (
 from rawisp.batch.label_matching import matched_entries
 from rawisp.batch.label_store import Label, LabelStore, read_label_store
 from rawisp.batch.lock import output_folder_lock
-from rawisp.batch.manifest import FILE_NAME, read_manifest
+from rawisp.batch.manifest import FILE_NAME, iterate_manifest
 from rawisp.batch.placing import placement
 from rawisp.data.annotations.entries import Annotations, Entry, entries_of, read_entries
 from rawisp.data.annotations.grouping import dropped_shapes
@@ -475,4 +475,4 @@ def _planned_before(record: Record) -> Planned:
 
 def _records(folder: str) -> Iterator[Record]:
     """The last record of each output in OUT."""
-    yield from read_manifest(os.path.join(folder, FILE_NAME)).values()
+    return iterate_manifest(os.path.join(folder, FILE_NAME))

@@ -183,13 +183,15 @@ def _note_twins(
     sources: list[inputs.Source], manifests: packed_files.PackedRecords, on_event: OnEvent
 ) -> None:
     """A RAW file and what `pack` made of it are one photograph; rendering both is rarely meant."""
-    paths = {os.path.realpath(source.path) for source in sources}
-    twins = [
-        source.path
+    packed_from = {
+        source.path: manifests.packed_from(source.path)
         for source in sources
         if inputs.suffix_of(source.path) == ".npy"
-        and os.path.realpath((manifests.lookup(source.path) or {}).get("source", "")) in paths
-    ]
+    }
+    if not packed_from or len(packed_from) == len(sources):
+        return  # before links are resolved, which takes its time
+    paths = {os.path.realpath(source.path) for source in sources}
+    twins = [path for path, raw in packed_from.items() if raw and os.path.realpath(raw) in paths]
     if twins:
         text = f"{display_path(twins[0])} was packed from a RAW file that is among the inputs too"
         more = f" (as were {len(twins) - 1} more)" if len(twins) > 1 else ""

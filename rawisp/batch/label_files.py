@@ -11,11 +11,11 @@ from typing import Any
 
 from rawisp.batch import writer
 from rawisp.batch.label_store import Label, LabelStore
-from rawisp.batch.manifest import FILE_NAME, read_manifest
+from rawisp.batch.manifest import FILE_NAME, iterate_manifest
 from rawisp.batch.placing import MOSAIC
 from rawisp.data.annotations import write_voc, write_yolo
 from rawisp.data.annotations.coco import read_coco
-from rawisp.data.annotations.entries import Origin, entries_of
+from rawisp.data.annotations.entries import Entry, Origin, entries_of
 from rawisp.data.annotations.moving import MovedImage
 from rawisp.data.annotations.write_coco import coco_document
 from rawisp.errors import AnnotationError, display_path
@@ -180,25 +180,29 @@ def store_of_older_version(folder: str) -> LabelStore | None:
     named = {path: name for path in paths if (name := made_from(path)) is not None}
     if not named:
         return None
-    records = read_manifest(os.path.join(folder, FILE_NAME))
     store = LabelStore(formats={"coco"})
+    entries: dict[str, list[tuple[str, Entry]]] = {}
     for path, name in named.items():
         with suppress(AnnotationError):
-            _read_old(path, os.path.basename(name), records, store)
+            for output, entry in _read_old(path, os.path.basename(name), store):
+                entries.setdefault(output, []).append((os.path.basename(name), entry))
+    for record in iterate_manifest(os.path.join(folder, FILE_NAME)):
+        for name, entry in entries.get(record["output"], ()):
+            label = _old_label(record, entry)
+            if label is not None:
+                store.labels[record["output"], name] = label
     return store
 
 
-def _read_old(
-    path: str, name: str, records: Mapping[str, dict[str, Any]], store: LabelStore
-) -> None:
+def _read_old(path: str, name: str, store: LabelStore) -> Iterator[tuple[str, Entry]]:
     coco = read_coco(path)
     found = entries_of(coco.labels, coco)
     store.origins[name] = Origin("", "COCO", found.origin.categories, found.origin.top)
     for image, entry in zip(coco.labels.images, found.entries, strict=True):
-        output = coco.images[image.place]["file_name"]
-        record = records.get(output, {})
-        if "affine" in record:
-            back = Affine.from_rows(record["affine"]).inverse().rows()
-            store.labels[output, name] = Label(entry, to_visible=back)
-        elif "mosaic_size" in record:
-            store.labels[output, name] = Label(entry, frame=MOSAIC)
+        yield coco.images[image.place]["file_name"], entry
+
+
+def _old_label(record: dict[str, Any], entry: Entry) -> Label | None:
+    if "affine" in record:
+        return Label(entry, to_visible=Affine.from_rows(record["affine"]).inverse().rows())
+    return Label(entry, frame=MOSAIC) if "mosaic_size" in record else None

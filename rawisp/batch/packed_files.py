@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rawisp import geometry, packing
 from rawisp.batch.inputs import suffix_of
-from rawisp.batch.manifest import FILE_NAME, read_manifest
+from rawisp.batch.manifest import Manifest
 from rawisp.color import InputColor
 from rawisp.errors import (
     CorruptFileError,
@@ -50,32 +50,44 @@ _OF_THE_PACK_RUN = (
 
 
 class PackedRecords:
-    """Finds the manifest entry of a packed .npy file, in the folders above it; reads each once."""
+    """Finds what the manifests above a packed .npy file say of it; reads each manifest once."""
 
     def __init__(self) -> None:
-        self._manifests: dict[str, dict[str, dict[str, Any]]] = {}
+        self._manifests: dict[str, Manifest | None] = {}
 
     def lookup(self, path: str) -> dict[str, Any] | None:
-        """The entry, or None when no manifest above `path` mentions it."""
-        folder = os.path.dirname(os.path.abspath(path))
+        """The record, or None when no manifest above `path` mentions it."""
+        manifest, output = self._find(path)
+        try:
+            return manifest.load(output) if manifest is not None else None
+        except OutputError:  # its line is damaged
+            return None
+
+    def packed_from(self, path: str) -> str | None:
+        """The file that `path` was packed from; None when no manifest mentions it."""
+        manifest, output = self._find(path)
+        return manifest.entries[output].source if manifest is not None else None
+
+    def _find(self, path: str) -> tuple[Manifest | None, str]:
+        """(manifest, output) for `path`; (None, "") when none mentions it."""
+        folder, output = os.path.split(os.path.abspath(path))
         while True:
-            candidate = os.path.join(folder, FILE_NAME)
-            if candidate not in self._manifests:
-                self._manifests[candidate] = _manifest_or_none(candidate)
-            entry = self._manifests[candidate].get(os.path.relpath(path, folder))
-            if entry is not None:
-                return entry
-            parent = os.path.dirname(folder)
+            if folder not in self._manifests:
+                self._manifests[folder] = _manifest_or_none(folder)
+            manifest = self._manifests[folder]
+            if manifest is not None and output in manifest.entries:
+                return manifest, output
+            parent, name = os.path.split(folder)
             if parent == folder:
-                return None
-            folder = parent
+                return None, ""
+            folder, output = parent, os.path.join(name, output)
 
 
-def _manifest_or_none(path: str) -> dict[str, dict[str, Any]]:
+def _manifest_or_none(folder: str) -> Manifest | None:
     try:
-        return read_manifest(path)
+        return Manifest(folder)
     except OutputError:  # somebody else's, above our files
-        return {}
+        return None
 
 
 def read_packed(

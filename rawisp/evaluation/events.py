@@ -65,7 +65,7 @@ class Voice:
                 done, total = 0, event.total
             else:
                 done += 1
-                if event.record["status"] == "failed":
+                if event.status == "failed":
                     source = display_path(event.record["source"])
                     self.note(f"{source}: {event.record['reason']}")
                 self.say(EvaluationEvent("progress", color, "packing", done, total))

@@ -222,6 +222,6 @@ def _forward(event: Event, on_event: OnTrainEvent) -> None:
     """What packing reports, as notes; only notes and failures."""
     if event.kind == "note":
         on_event(TrainEvent("note", event.text))
-    elif event.kind == "result" and event.record["status"] == "failed":
+    elif event.kind == "result" and event.status == "failed":
         source = display_path(event.record["source"])
         on_event(TrainEvent("note", f"{source}: {event.record['reason']}"))
