@@ -38,10 +38,15 @@ def enhance(
     annotations: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="FILE",
-            help="COCO JSON; comes out as DIR/annotations.json in output pixels. Given several "
-            "times, each comes out as DIR/annotations/FILE.",
+            metavar="PATH",
+            help="COCO, VOC or YOLO (as for `validate`); comes out in DIR in the same format, in "
+            "output pixels: DIR/annotations.json, or, given several times, DIR/annotations/FILE; "
+            "DIR/Annotations/; DIR/data.yaml and DIR/labels/.",
         ),
+    ] = None,
+    annotations_format: Annotated[
+        Literal["coco", "voc", "yolo"] | None,
+        typer.Option(help="Write another format. [default: that of the annotations]"),
     ] = None,
     annotation_frame: Annotated[
         Literal["auto", "visible", "crop", "upright", "upright-crop", "raw", "center", "packed"],
@@ -103,6 +108,7 @@ def enhance(
             out,
             settings,
             annotations=annotations or (),
+            annotations_format=annotations_format,
             only_annotated=only_annotated,
             options=options.run_options(workers, overwrite, dry_run, max_errors, timeout),
             on_event=reporter,

@@ -14,6 +14,7 @@ from rawisp.batch import packed_files, writer
 from rawisp.batch.worker import Payload, Step
 from rawisp.checkpoint.archive import Archive
 from rawisp.color import COLORS, InputColor
+from rawisp.data.frames import frame_of_size
 from rawisp.errors import CorruptFileError, InputError, UsageError
 from rawisp.raw import DEFAULT_MAX_MEGAPIXELS, Overrides, RawFrame, open_raw
 from rawisp.resize import shrink
@@ -301,7 +302,8 @@ def annotation_frame_of(
 ) -> geometry.Frame:
     """The frame that annotations were drawn on; FrameMismatchError when there is none or several.
 
-    entry: "width", "height" and "frame", the name that the user gave, or "auto".
+    entry: "size" (width, height), None where the format says none, and "frame", the name that the
+    user gave, or "auto".
     """
     frames = {
         name: geometry.Frame(
@@ -309,7 +311,8 @@ def annotation_frame_of(
         )
         for name, f in record["frames"].items()
     }
-    return geometry.chosen_frame(source, frames, entry["frame"], entry["width"], entry["height"])
+    size = (entry["size"][0], entry["size"][1]) if entry["size"] else None
+    return frame_of_size(source, size, frames, entry["frame"])
 
 
 def _placement(
