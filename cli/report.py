@@ -110,7 +110,7 @@ class Reporter:
 
     def _told(self, record: dict[str, Any]) -> None:
         """A line for a file, and one for each of its warnings."""
-        done = record["status"] == "done"
+        done = record["status"] in ("done", "suspect")
         took = f" ({record['seconds']:.2f} s)" if done else ""
         self._say(f"{_line(record)}{took}")
         for warning in record.get("warnings", ()) if done else ():
