@@ -27,6 +27,9 @@ CLIP_START, CLIP_END = 0.95, 0.99
 _LARGEST_GAIN_RATIO = 16.0
 # Gains of exactly 1, 1, 1 are a placeholder where the matrix's daylight gains differ by more.
 _PLACEHOLDER_TOLERANCE = 1.1
+_NO_BALANCE = "daylight (as shot is 1 1 1, which names no balance)"
+# A sensor's green is this much stronger than its red and its blue before they are balanced.
+_UNBALANCED_GREEN = 1.2
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,7 @@ def scene_white(
     shot = _neutral_of(white_balance)
     if shot is not None and np.ptp(shot) == 0.0:
         if daylight is None or daylight.max() > _PLACEHOLDER_TOLERANCE * daylight.min():
-            reason = "daylight (as shot is 1 1 1, which names no balance)"
-            return None if daylight is None else SceneWhite(daylight, reason)
+            return None if daylight is None else SceneWhite(daylight, _NO_BALANCE)
         return SceneWhite(shot, "as shot")
     if shot is not None:
         return SceneWhite(shot, "as shot")
@@ -97,6 +99,37 @@ def neutral_highlights(
         "source": white.source,
         "clipped_share": round(int(clipped) / max(pixels.shape[1], 1), 9),
     }
+
+
+def balance_warning(
+    planar: npt.NDArray[np.float32],
+    color: InputColor,
+    xyz_to_camera: Matrix | None,
+    white: SceneWhite | None,
+    clipped_share: float,
+) -> str | None:
+    """What to tell the user of a file whose as-shot gains are 1, 1, 1; None where all is well.
+
+    planar: float32 (3, H, W) in `color`. Either daylight took their place in clipped highlights; or
+    the matrix, too, says that the samples are balanced, while the picture is as green as a sensor's
+    own samples are.
+    """
+    if white is None:
+        return None
+    if white.source == _NO_BALANCE:
+        text = "its white balance is 1 1 1, so clipped highlights were made daylight's white"
+        return text if clipped_share > 0.0 else None
+    if np.ptp(white.neutral) > 0.0:
+        return None
+    from_camera = output_matrix(color, xyz_to_camera)
+    sampled = planar[:, ::4, ::4].reshape(3, -1)
+    red, green, blue = np.median(np.linalg.inv(from_camera) @ sampled, axis=1)
+    if green <= 0.0 or green < _UNBALANCED_GREEN * max(red, blue):
+        return None
+    return (
+        "it looks green: its white balance and its matrix say that the samples are balanced, which "
+        "they do not seem to be; give the camera's own matrix with --matrix"
+    )
 
 
 def _neutral_of(gains: Sequence[float] | None) -> npt.NDArray[np.float64] | None:

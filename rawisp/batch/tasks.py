@@ -15,7 +15,13 @@ from rawisp.batch.worker import Payload, Step
 from rawisp.checkpoint.archive import Archive
 from rawisp.color import COLORS, InputColor
 from rawisp.errors import InputError, UsageError
-from rawisp.highlights import HIGHLIGHTS, Highlights, neutral_highlights, scene_white
+from rawisp.highlights import (
+    HIGHLIGHTS,
+    Highlights,
+    balance_warning,
+    neutral_highlights,
+    scene_white,
+)
 from rawisp.raw import DEFAULT_MAX_MEGAPIXELS, Overrides, RawFrame, open_raw
 from rawisp.resize import shrink
 
@@ -239,7 +245,7 @@ class EnhanceToolbox:
         else:
             planar, record = self._from_raw(payload)
         if self.settings.highlights == "neutral":
-            record["highlights"] = _mended(planar, self.color, record)
+            _mend(planar, self.color, record)
         before = (planar.shape[2], planar.shape[1])
         width, height = geometry.fit_size(*before, self.fit)
         affine = geometry.Affine.from_rows(record["affine"])
@@ -285,23 +291,28 @@ class ModelToolbox:
 
         def render(payload: Payload) -> Payload:
             linear = np.load(payload["spool_linear"])
-            writer.write_npy(payload["spool_image"], isp.render(linear))
+            image, warnings = isp.render_and_judge(linear)
+            writer.write_npy(payload["spool_image"], image)
             os.unlink(payload["spool_linear"])
             record = {**payload["record"], "device": str(isp.device)}
+            if warnings:
+                record["warnings"] = [*record.get("warnings", ()), *warnings]
             return {**payload, "record": record}
 
         return {"render": render}
 
 
-def _mended(
-    planar: npt.NDArray[np.float32], color: InputColor, record: dict[str, Any]
-) -> dict[str, Any]:
-    """Highlights made neutral in place, by the facts of the file; an array without a manifest has
-    none, and stays as it is."""
+def _mend(planar: npt.NDArray[np.float32], color: InputColor, record: dict[str, Any]) -> None:
+    """Highlights made neutral in place, and recorded, by the facts of the file; an array without a
+    manifest has none, and stays as it is."""
     stored = record.get("xyz_to_camera")
     matrix = None if stored is None else np.asarray(stored, dtype=np.float64)
     white = scene_white(record.get("white_balance"), matrix)
-    return neutral_highlights(planar, color, matrix, white, planar=True)
+    done = neutral_highlights(planar, color, matrix, white, planar=True)
+    warning = balance_warning(planar, color, matrix, white, done.get("clipped_share", 0.0))
+    record["highlights"] = done
+    if warning is not None:
+        record["warnings"] = [*record.get("warnings", ()), warning]
 
 
 def annotation_frame_of(

@@ -182,3 +182,28 @@ def test_pack_keeps_what_the_sensor_wrote_unless_it_is_asked(
     assert "highlights" not in (tmp_path / "a" / "manifest.jsonl").read_text()
     pack_folder(raw, tmp_path / "b", PackSettings(highlights="neutral"))
     assert np.array_equal(np.load(tmp_path / "b" / "sky.npy"), frame.pack(highlights="neutral"))
+
+
+def test_a_white_balance_of_ones_is_told_where_it_matters(write_raw: Any, tmp_path: Path) -> None:
+    from rawisp.color import LINEAR_SRGB_FROM_XYZ
+    from rawisp.raw.container import dng_tags
+
+    generic = LINEAR_SRGB_FROM_XYZ  # of samples whose white is 1 1 1
+    cases = {
+        "clipped": (M, 2.6, "clipped highlights were made daylight's white"),
+        "fine": (M, 0.5, ""),
+        "green": (generic, 0.5, "it looks green"),
+    }
+    for name, (matrix, brightness, said) in cases.items():
+        raw = write_raw(
+            f"{name}/sky.DNG",
+            mosaic=mosaic_of(sky(brightness)),
+            extra_tags=[
+                *dng_tags(color_matrices=[(21, matrix)], black=(BODY.black,), white=BODY.white),
+                (50728, "2I", 3, (1, 1, 1, 1, 1, 1)),  # AsShotNeutral
+            ],
+        )
+        assert rawisp.open_raw(raw).white_balance is not None
+        report = enhance_folder(raw, tmp_path / name, EnhanceSettings("night", device="cpu"))
+        warnings = report.records[0]["warnings"]
+        assert [said in text for text in warnings] == ([True] if said else [])
