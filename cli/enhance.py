@@ -35,6 +35,10 @@ def enhance(
         Literal["upright", "sensor"],
         typer.Option(help="Turned as the orientation flag says, or as the sensor saw it."),
     ] = "upright",
+    highlights: Annotated[
+        Literal["neutral", "as-is"],
+        typer.Option(help="Whether clipped colours become the scene's white before the ISP."),
+    ] = "neutral",
     annotations: Annotated[
         list[str] | None,
         typer.Option(
@@ -100,6 +104,7 @@ def enhance(
         safe=safe,
         expect_sha256=expect_sha256,
         annotation_frame=annotation_frame,
+        highlights=highlights,
         read=options.read_settings(max_megapixels, matrix, black, white, strict=strict),
     )
     with Reporter("enhance", as_json=as_json, quiet=quiet, verbose=verbose) as reporter:

@@ -208,6 +208,7 @@ def _enhance_record(settings: EnhanceSettings, color: str, fit: Any) -> Record:
         "color": color,
         "fit": list(fit) if fit else None,
         "orient": settings.orient,
+        "highlights": settings.highlights,
         **settings.read.record(),
     }
 

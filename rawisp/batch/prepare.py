@@ -74,7 +74,9 @@ def prepare(
     and reported as an event. Each data set with each setting (colour, fit) has a folder of its own
     below `folder`, so that data sets whose files have equal names can share one.
     """
-    settings = PackSettings(dtype="float16", color=color, orient="upright", fit=fit)
+    settings = PackSettings(
+        dtype="float16", color=color, orient="upright", fit=fit, highlights="neutral"
+    )
     target = os.path.join(folder, _key(dataset.root, settings))
     paths = [sample.path for sample in dataset.samples]
     on_event(Event("note", text=_announcement(paths, fit, target)))

@@ -16,6 +16,13 @@ from rawisp.checkpoint.archive import Archive
 from rawisp.color import COLORS, InputColor
 from rawisp.data.frames import frame_of_size
 from rawisp.errors import CorruptFileError, InputError, UsageError
+from rawisp.highlights import (
+    HIGHLIGHTS,
+    Highlights,
+    balance_warning,
+    neutral_highlights,
+    scene_white,
+)
 from rawisp.raw import DEFAULT_MAX_MEGAPIXELS, Overrides, RawFrame, open_raw
 from rawisp.resize import shrink
 
@@ -62,7 +69,8 @@ class PackSettings:
     """The options of `rawisp pack`; see its help. UsageError for a value that is none.
 
     fit: scale down, antialiased, to within these limits of the (long, short) side; None for full
-    size.
+    size. highlights: "neutral" raises clipped colours to the scene's white, as `train` and `eval`
+    have it in what they cache; `rawisp pack` keeps what the sensor wrote.
     """
 
     format: Literal["npy", "tiff"] = "npy"
@@ -71,8 +79,10 @@ class PackSettings:
     orient: Literal["sensor", "upright"] = "sensor"
     fit: geometry.Fit | None = None
     read: ReadSettings = field(default_factory=ReadSettings)
+    highlights: Highlights = "as-is"
 
     def __post_init__(self) -> None:
+        _check_choice("highlights", self.highlights, HIGHLIGHTS)
         _check_choice("format", self.format, tuple(writer.PACKED_SUFFIX))
         _check_choice("dtype", self.dtype, packing.DTYPES)
         _check_choice("color", self.color, COLORS)
@@ -85,6 +95,8 @@ class PackSettings:
         values: dict[str, Any] = {"format": self.format, "dtype": self.dtype, "color": self.color}
         if self.fit is not None:  # left out otherwise: full-size outputs of older versions stay
             values["fit"] = list(self.fit)
+        if self.highlights != "as-is":  # likewise
+            values["highlights"] = self.highlights
         return {"verb": "pack", **values, "orient": self.orient, **self.read.record()}
 
 
@@ -93,7 +105,8 @@ class EnhanceSettings:
     """The options of `rawisp enhance`; see its help. UsageError for a value that is none.
 
     fit: limits of the (long, short) side, None for full size, "checkpoint" as it was trained. safe,
-    expect_sha256: as in `load_isp`.
+    expect_sha256: as in `load_isp`. highlights: "neutral" raises clipped colours to the scene's
+    white before the ISP sees them (`rawisp.highlights`), "as-is" does not.
     """
 
     checkpoint: str = "night"
@@ -106,9 +119,11 @@ class EnhanceSettings:
     expect_sha256: str | None = None
     annotation_frame: str = "auto"
     read: ReadSettings = field(default_factory=ReadSettings)
+    highlights: Highlights = "neutral"
 
     def __post_init__(self) -> None:
         _check_choice("format", self.format, tuple(writer.IMAGE_SUFFIX))
+        _check_choice("highlights", self.highlights, HIGHLIGHTS)
         _check_choice("orient", self.orient, ORIENTATIONS)
         _check_choice("input_color", self.input_color, (None, *COLORS))
         if self.fit not in (None, "checkpoint"):
@@ -139,6 +154,8 @@ def warm_up_kernels() -> None:
             packed = packing.pack_bayer(
                 mosaic, pattern="RGGB", black=0, white=1, matrix=None, layout=layout, threads=1
             )
+            white = scene_white(None, np.eye(3))
+            neutral_highlights(packed, "xyz", np.eye(3), white, planar=layout == "chw")
             if layout == "chw":
                 shrink(packed, 3, 3)
 
@@ -181,8 +198,8 @@ class PackToolbox:
 
         def pack(payload: Payload) -> Payload:
             frame = self.settings.read.open(payload["source"])
-            packed = self._packed(frame)
-            record = self._record(frame)
+            packed, mended = self._packed(frame)
+            record = {**self._record(frame), **mended}
             stored = packing.encode_packed(packed, self.settings.dtype)
             if self.settings.format == "tiff":
                 writer.write_packed_tiff(payload["output_path"], stored, record)
@@ -192,14 +209,20 @@ class PackToolbox:
 
         return {"pack": pack}
 
-    def _packed(self, frame: RawFrame) -> npt.NDArray[np.float32]:
-        """(H, W, 3) of the size that the settings ask for."""
+    def _packed(self, frame: RawFrame) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+        """(H, W, 3) of the size that the settings ask for; what was done to highlights, if so."""
         color, orient, fit = self.settings.color, self.settings.orient, self.settings.fit
+        layout: packing.Layout = "hwc" if fit is None else "chw"
+        packed = frame.pack(color, orient=orient, layout=layout, threads=1)
+        mended = {}
+        if self.settings.highlights == "neutral":
+            # Before scaling, which mixes clipped pixels with others.
+            done = frame.mend_highlights(packed, color, planar=layout == "chw")
+            mended = {"highlights": done}
         if fit is None:
-            return frame.pack(color, orient=orient, threads=1)
-        planar = frame.pack(color, orient=orient, layout="chw", threads=1)
-        width, height = geometry.fit_size(planar.shape[2], planar.shape[1], fit)
-        return np.ascontiguousarray(np.moveaxis(shrink(planar, height, width), 0, -1))
+            return packed, mended
+        width, height = geometry.fit_size(packed.shape[2], packed.shape[1], fit)
+        return np.ascontiguousarray(np.moveaxis(shrink(packed, height, width), 0, -1)), mended
 
     def _record(self, frame: RawFrame) -> dict[str, Any]:
         flip = frame.flip if self.settings.orient == "upright" else 0
@@ -244,6 +267,8 @@ class EnhanceToolbox:
             )
         else:
             planar, record = self._from_raw(payload)
+        if self.settings.highlights == "neutral":
+            _mend(planar, self.color, record)
         before = (planar.shape[2], planar.shape[1])
         width, height = geometry.fit_size(*before, self.fit)
         affine = geometry.Affine.from_rows(record["affine"])
@@ -289,12 +314,28 @@ class ModelToolbox:
 
         def render(payload: Payload) -> Payload:
             linear = np.load(payload["spool_linear"])
-            writer.write_npy(payload["spool_image"], isp.render(linear))
+            image, warnings = isp.render_and_judge(linear)
+            writer.write_npy(payload["spool_image"], image)
             os.unlink(payload["spool_linear"])
             record = {**payload["record"], "device": str(isp.device)}
+            if warnings:
+                record["warnings"] = [*record.get("warnings", ()), *warnings]
             return {**payload, "record": record}
 
         return {"render": render}
+
+
+def _mend(planar: npt.NDArray[np.float32], color: InputColor, record: dict[str, Any]) -> None:
+    """Highlights made neutral in place, and recorded, by the facts of the file; an array without a
+    manifest has none, and stays as it is."""
+    stored = record.get("xyz_to_camera")
+    matrix = None if stored is None else np.asarray(stored, dtype=np.float64)
+    white = scene_white(record.get("white_balance"), matrix)
+    done = neutral_highlights(planar, color, matrix, white, planar=True)
+    warning = balance_warning(planar, color, matrix, white, done.get("clipped_share", 0.0))
+    record["highlights"] = done
+    if warning is not None:
+        record["warnings"] = [*record.get("warnings", ()), warning]
 
 
 def annotation_frame_of(

@@ -82,6 +82,8 @@ def predicted_for_raw(isp: LoadedIsp, path: str) -> dict[str, Any]:
 
     Raises InputError for a file that cannot be used.
     """
-    planar = open_raw(path).pack(isp.metadata.input_color, orient="upright", layout="chw")
+    planar = open_raw(path).pack(
+        isp.metadata.input_color, orient="upright", layout="chw", highlights="neutral"
+    )
     width, height = fit_size(planar.shape[2], planar.shape[1], isp.metadata.fit)
     return predicted_parameters(isp, shrink(planar, height, width))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from rawisp import color as colors
 from rawisp import geometry, packing
 from rawisp.errors import ColorMatrixError, InvalidArrayError
+from rawisp.highlights import HIGHLIGHTS, Highlights, neutral_highlights, scene_white
 from rawisp.raw.names import camera_name
 
 
@@ -82,6 +83,7 @@ class RawFrame:
         *,
         orient: str = "sensor",
         layout: packing.Layout = "hwc",
+        highlights: Highlights = "as-is",
         out: packing.Packed | None = None,
         threads: int | None = None,
     ) -> packing.Packed:
@@ -89,11 +91,15 @@ class RawFrame:
 
         color: "xyz" (CIE XYZ of the scene, M^-1 c), "camera", or "xyz-uninverted" (M c). 1.0 is the
         sensor's white level in camera RGB; negative noise is kept, nothing is clipped. orient:
-        "sensor" as the mosaic lies, "upright" as the orientation flag says. `out` is used for the
-        sensor orientation only. Raises ColorMatrixError, InvalidArrayError.
+        "sensor" as the mosaic lies, "upright" as the orientation flag says. highlights: "as-is", or
+        "neutral", which raises clipped colours to the scene's white as `enhance` and `train` do
+        (`rawisp.highlights`). `out` is used for the sensor orientation only. Raises
+        ColorMatrixError, InvalidArrayError.
         """
         if orient not in ("sensor", "upright"):
             raise InvalidArrayError(f"orient {orient!r} is neither 'sensor' nor 'upright'")
+        if highlights not in HIGHLIGHTS:
+            raise InvalidArrayError(f"highlights {highlights!r} is none of {', '.join(HIGHLIGHTS)}")
         packed = packing.pack_bayer(
             self.mosaic,
             pattern=self.pattern,
@@ -115,12 +121,22 @@ class RawFrame:
                 matrix=self.output_matrix(color),
                 layout=layout,
             )
+        if highlights == "neutral":
+            self.mend_highlights(packed, color, planar=layout == "chw")
         if orient == "sensor" or self.flip == 0:
             return packed
         planar = packed if layout == "chw" else np.moveaxis(packed, -1, 0)
         turned = geometry.flip_array(planar, self.flip)
         turned = turned if layout == "chw" else np.moveaxis(turned, 0, -1)
         return np.ascontiguousarray(turned, dtype=np.float32)
+
+    def mend_highlights(
+        self, packed: packing.Packed, color: colors.InputColor, *, planar: bool
+    ) -> dict[str, Any]:
+        """`rawisp.highlights.neutral_highlights` of what `pack` returned, in place."""
+        matrix = self.matrix.xyz_to_camera if self.matrix else None
+        white = scene_white(self.white_balance, matrix)
+        return neutral_highlights(packed, color, matrix, white, planar=planar)
 
     @property
     def camera(self) -> str:
