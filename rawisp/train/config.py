@@ -228,8 +228,9 @@ def resolve_config(
     flags: values given on the command line, by field name; None means not given. file: TOML with
     the fields as keys, `[isp_config]` and `[augment]` as tables. base: of the run that is
     continued; its recipe is in its values, and `epochs` is how many it shall have in all. Where a
-    recipe has a second phase, epochs that the user gives are those of both. Where nothing else is said `staged` begins at
-    `STAGED_START`. Raises UsageError naming the place of an unknown key or a wrong value.
+    recipe has a second phase, epochs that the user gives are those of both. Where nothing else is
+    said `staged` begins at `STAGED_START`. Raises UsageError naming the place of an unknown key or
+    a wrong value.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     layers: list[tuple[str, dict[str, Any]]] = []
