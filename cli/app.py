@@ -21,7 +21,7 @@ from rawisp.cli.pack import pack
 from rawisp.cli.synth import synth
 from rawisp.cli.train import train
 from rawisp.cli.validate import validate
-from rawisp.errors import RawispError
+from rawisp.errors import RawispError, display_path
 from rawisp.version import __version__
 
 app = typer.Typer(
@@ -91,8 +91,11 @@ def _run() -> int:
         _say("interrupted")
         return 130
     except OSError as error:
-        # All files are the library's business; what is left is stdout: a full disk behind it, or
-        # a reader that has gone, as `| head` does.
+        # A file that has a name is one that the library did not expect to be refused. What has none
+        # is stdout: a full disk behind it, or a reader that has gone, as `| head` does.
+        if error.filename is not None:
+            _say(f"{display_path(error.filename)}: cannot be used ({error.strerror or error})")
+            return 2
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             _say(f"cannot write to stdout ({error.strerror or error})")

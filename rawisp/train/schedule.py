@@ -16,8 +16,7 @@ def lr_at(config: TrainConfig, epoch: int, step: int, steps: int) -> float:
     """
     first, last = stretch_of(config, epoch)
     if first and config.extended_lr == "constant":
-        begin, end = stretch_of(config, 0)
-        return _falling(config, end - 1 - begin, 1.0)
+        return lr_at(config, stretch_of(config, 0)[1] - 1, steps - 1, steps)
     done = (epoch - first) * steps + step
     lr = _falling(config, epoch - first, min(1.0, done / max(1, (last - first) * steps)))
     if done < config.warm_up_steps:
