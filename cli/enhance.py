@@ -28,7 +28,7 @@ def enhance(
         typer.Option(
             metavar="1333x800|none",
             help="Scale down, before the ISP, to within these limits of the long and the short "
-            "side. [default: as the checkpoint was trained]",
+            "side. [default: as the checkpoint says]",
         ),
     ] = None,
     orient: Annotated[

@@ -116,7 +116,11 @@ DetectorSize = Annotated[
 ]
 Cache = Annotated[
     str | None,
-    typer.Option(metavar="DIR", help="Packed images. [default: in the user's cache folder]"),
+    typer.Option(
+        metavar="DIR",
+        help="Where packed images are kept. [default: $XDG_CACHE_HOME/rawisp/data, which is "
+        "~/.cache/rawisp/data, below the data set's name]",
+    ),
 ]
 
 

@@ -29,6 +29,7 @@ def described(isp: LoadedIsp) -> dict[str, Any]:
         "input_color": m.input_color,
         "normalisation": m.normalisation,
         "fit": list(m.fit) if m.fit else None,
+        "training_fit": list(m.training_fit) if m.training_fit else None,
         "config": m.config,
         "provenance": m.provenance,
         "parameters": parameter_count(isp.run),
