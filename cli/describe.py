@@ -8,9 +8,18 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from rawisp.cli import completion
+
 
 def describe(
-    checkpoint: Annotated[str, typer.Argument(metavar="CKPT", help="A file, or a shipped name.")],
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            metavar="CKPT",
+            help="A file, or a shipped name.",
+            autocompletion=completion.checkpoints,
+        ),
+    ],
     raw: Annotated[
         str | None,
         typer.Argument(metavar="[RAW]", help="A RAW file, to show the operators predicted for it."),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from rawisp.cli import options
+from rawisp.cli import completion, options
 
 
 def enhance(
@@ -16,11 +16,12 @@ def enhance(
         str,
         typer.Option(
             metavar="PATH|NAME",
+            autocompletion=completion.checkpoints,
             help="A shipped name, one of rawisp's safetensors files, or a TorchScript or .pt2 file "
             "(which are programs).",
         ),
     ] = "night",
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]")] = "auto",
+    device: options.Device = "auto",
     format: Annotated[Literal["png", "jpg", "tiff"], typer.Option(help="8-bit RGB.")] = "png",
     fit: Annotated[
         str | None,

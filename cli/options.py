@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from rawisp.cli import completion
 from rawisp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ Overwrite = Annotated[
         help="Make everything again, or only what is missing or has changed.",
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only print what would be done, a line per file.")
+]
 Json = Annotated[
     bool, typer.Option("--json", help="One JSON object per file on stdout, as in the manifest.")
 ]
@@ -49,6 +52,9 @@ Timeout = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only failures on stderr.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="A line per file, and details of failures.")
+]
+Device = Annotated[
+    str, typer.Option(metavar="auto|cpu|cuda[:N]", autocompletion=completion.devices)
 ]
 MaxMegapixels = Annotated[
     float,

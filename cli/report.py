@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 
     from rawisp.batch import Event, RunReport
 
+# More failures than these lines are counted by reason at the end, the most frequent ones first.
+_SCREEN = 20
+_KINDS = 5
 # Without a terminal, a line of progress at most this often.
 _PLAIN_INTERVAL_S = 10.0
 
@@ -34,14 +40,14 @@ class Reporter:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._total = self._ended = self._skipped = 0
-        self._start = self._last_line = time.monotonic()
+        self._begun: float | None = None  # when work on the first file began
+        self._last_line = time.monotonic()
 
     def __enter__(self) -> Reporter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._end_bar()
 
     def __call__(self, event: Event) -> None:
         if event.kind == "plan":
@@ -54,12 +60,16 @@ class Reporter:
 
     def finish(self, report: RunReport) -> None:
         """The summary, and the exit code if it is not zero."""
-        if self._bar is not None:
-            self._bar.stop()
+        self._end_bar()
         if not self._quiet:
             self._say(summary(self._verb, report))
         if report.exit_code:
             raise typer.Exit(report.exit_code)
+
+    def _end_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
     def _begin(self, total: int) -> None:
         self._total = total
@@ -88,22 +98,28 @@ class Reporter:
             sys.stdout.flush()
         if event.status == "failed":
             self._failed(event.record)
-        elif (self._verbose or event.status == "planned") and not self._quiet:
+        elif event.status == "planned" and not self._json:
+            self._end_bar()  # nothing is worked on, and the plan may go to the same terminal
+            sys.stdout.write(f"{_line(event.record)}\n")
+        elif self._verbose and not self._quiet:
             self._told(event.record)
+        if self._begun is None and event.status not in ("skipped", "planned"):
+            self._begun = time.monotonic() - event.record.get("seconds", 0.0)
         self._progress()
 
     def _failed(self, record: dict[str, Any]) -> None:
-        self._say(f"{display_path(record['source'])}: {record['reason']}")
+        took = f" ({record['seconds']:.2f} s)" if self._verbose and "seconds" in record else ""
+        self._say(f"{display_path(record['source'])}: {record['reason']}{took}")
         if self._verbose and record.get("detail"):
             self._say(record["detail"].rstrip())
 
     def _told(self, record: dict[str, Any]) -> None:
         """A line for a file, and one for each of its warnings."""
-        source, done = display_path(record["source"]), record["status"] == "done"
+        done = record["status"] == "done"
         took = f" ({record['seconds']:.2f} s)" if done else ""
-        self._say(f"{source} -> {display_path(record['output'])}: {record['status']}{took}")
+        self._say(f"{_line(record)}{took}")
         for warning in record.get("warnings", ()) if done else ():
-            self._say(f"{source}: {warning}")
+            self._say(f"{display_path(record['source'])}: {warning}")
 
     def _progress(self) -> None:
         if self._bar is not None and self._task is not None:
@@ -113,9 +129,9 @@ class Reporter:
             self._say(f"{self._verb}: {self._ended}/{self._total} {self._pace()}")
 
     def _pace(self) -> str:
-        """Rate and time left, of the files that were worked on."""
+        """Rate and time left, of the files that were worked on, since the workers were ready."""
         worked = self._ended - self._skipped
-        elapsed = time.monotonic() - self._start
+        elapsed = 0.0 if self._begun is None else time.monotonic() - self._begun
         if worked <= 0 or elapsed <= 0:
             return ""
         rate = worked / elapsed
@@ -127,6 +143,12 @@ class Reporter:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             sys.stderr.write(text + "\n")
+
+
+def _line(record: dict[str, Any]) -> str:
+    """SOURCE -> OUTPUT: status."""
+    source, output = display_path(record["source"]), display_path(record["output"])
+    return f"{source} -> {output}: {record['status']}"
 
 
 def summary(verb: str, report: RunReport) -> str:
@@ -153,6 +175,7 @@ def summary(verb: str, report: RunReport) -> str:
     if warned:
         files = "1 file has" if warned == 1 else f"{warned} files have"
         lines.append(f"{files} warnings, see the manifest; the first: {first_warning}")
+    lines += _failures(report)
     if report.annotations:
         a = report.annotations
         lines.append(
@@ -164,3 +187,22 @@ def summary(verb: str, report: RunReport) -> str:
     elif report.stopped:
         lines.append(report.stopped)
     return "\n".join(lines)
+
+
+def _failures(report: RunReport) -> list[str]:
+    """Where more have failed than fit on a screen: how many of what, and where all are named."""
+    failed = report.count("failed")
+    if failed <= _SCREEN:
+        return []
+    kinds = Counter(_kind(record["reason"]) for record in report.records.with_status("failed"))
+    shown = [f"{count} {kind}" for kind, count in kinds.most_common(_KINDS)]
+    others = sum(count for _, count in kinds.most_common()[_KINDS:])
+    shown += [f"{others} for other reasons"] if others else []
+    manifest = display_path(os.path.join(report.outputs_folder, "manifest.jsonl"))
+    return [f"{failed} files failed: {'; '.join(shown)}. Each has a line in {manifest}."]
+
+
+def _kind(reason: str) -> str:
+    """A reason without its advice and its numbers, by which those of one kind are counted."""
+    problem = re.split(r"[;(]", reason, maxsplit=1)[0].strip()
+    return re.sub(r"\d[\d.,x]*", "N", problem)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from rawisp.cli import options
+from rawisp.cli import completion, options
 
 
 def train(
@@ -16,7 +16,11 @@ def train(
     ],
     isp: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="One of `rawisp list isps`. [default: genisp]"),
+        typer.Option(
+            metavar="NAME",
+            help="One of `rawisp list isps`. [default: genisp]",
+            autocompletion=completion.isps,
+        ),
     ] = None,
     isp_config: Annotated[
         list[str] | None,
@@ -55,6 +59,7 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME|MODULE:FACTORY",
+            autocompletion=completion.detectors,
             help="The guide: tiny, one of torchvision's or transformers' detectors, or your own. "
             "[default: retinanet_resnet50_fpn]",
         ),

@@ -21,6 +21,7 @@ from rawisp.batch.tasks import (
 )
 from rawisp.batch.worker import Payload
 from rawisp.errors import OutputError, UsageError, display_path
+from rawisp.local import refuse_url
 from rawisp.raw import RAW_SUFFIXES
 
 if TYPE_CHECKING:
@@ -227,6 +228,8 @@ def _found(
         raise UsageError("no input was named")
     if not folder:
         raise UsageError("no output folder was named; use -o . for the current one")
+    for name in (*names, folder):
+        refuse_url(name)
     if os.path.lexists(folder) and not os.path.isdir(folder):
         raise OutputError(f"{display_path(folder)}: is a file; -o needs a folder")
     found = inputs.find_sources(names, suffixes, outside=folder)

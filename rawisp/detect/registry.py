@@ -13,6 +13,7 @@ from rawisp.detect import transformers_models
 from rawisp.detect.base import Guide
 from rawisp.detect.transformers_zoo import PUBLISHED
 from rawisp.errors import CheckpointError, UsageError, display_path
+from rawisp.extras import install_advice
 
 TINY = "tiny"
 RANDOM = "random"  # as weights: none, for tests and for training a detector from the start
@@ -172,7 +173,7 @@ def _torchvision_required() -> None:
         import torchvision  # noqa: F401
     except ImportError as error:
         raise UsageError(
-            f"detectors need torchvision ({error}); run: pip install 'rawisp[train]'"
+            f"detectors need torchvision ({error}); {install_advice('train')}"
         ) from None
     except RuntimeError as error:  # "operator torchvision::nms does not exist"
         raise UsageError(

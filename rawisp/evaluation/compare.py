@@ -28,6 +28,7 @@ from rawisp.evaluation.matches import matched, pairs_of, scored
 from rawisp.evaluation.renderings import Rendering, Wanted, load_renderings
 from rawisp.evaluation.run import Evaluation, evaluate_rendering
 from rawisp.evaluation.scope import Scope, scope_of
+from rawisp.extras import install_advice
 from rawisp.geometry import Fit, check_fit
 from rawisp.version import __version__
 
@@ -347,5 +348,5 @@ def _counting_required() -> None:
         import faster_coco_eval  # noqa: F401
     except ImportError as error:
         raise UsageError(
-            f"average precision needs faster-coco-eval ({error}); run: pip install 'rawisp[train]'"
+            f"average precision needs faster-coco-eval ({error}); {install_advice('train')}"
         ) from None
