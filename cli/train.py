@@ -48,6 +48,8 @@ def train(
     ] = None,
     annotations: options.Annotations = None,
     annotation_frame: options.AnnotationFrame = None,
+    exclude: options.Exclude = None,
+    follow_links: options.FollowLinks = False,
     val: Annotated[
         float | None,
         typer.Option(
@@ -141,6 +143,7 @@ def train(
 ) -> None:
     """Learn an ISP on annotated RAW files, under the guidance of a frozen detector.
 
+    Exit code 1 when photographs could not be used; the checkpoint is written all the same.
     RUN gets isp.safetensors and isp.ts of the best epoch, metrics.jsonl, metrics.csv, previews and
     the state to continue from. On several GPUs: `torchrun --nproc-per-node N -m rawisp train ...`.
 
@@ -191,9 +194,12 @@ def train(
             annotations=annotations or (),
             cache=cache,
             resume=resume,
+            search=options.search(exclude, follow_links),
             on_event=reporter,
         )
         reporter.finish(result)
+    if result.left_out.failed:
+        raise typer.Exit(1)
 
 
 def _settings(texts: list[str] | None) -> dict[str, Any] | None:

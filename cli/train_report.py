@@ -41,8 +41,8 @@ class TrainReporter:
             self._say("interrupted; continue with --resume, from the last saved state")
 
     def __call__(self, event: TrainEvent) -> None:
-        if event.kind == "note":
-            if not self._quiet:
+        if event.kind in ("note", "failure"):
+            if not self._quiet or event.kind == "failure":
                 self._say(event.text)
         elif event.kind == "start":
             self._begin(event.values)

@@ -10,9 +10,10 @@ from typing import Any, Literal
 @dataclass(frozen=True)
 class TrainEvent:
     """kind "start": the resolved run; "step": losses and pace; "epoch": the line of metrics.jsonl;
-    "validating": how many of how many; "note": `text`."""
+    "validating": how many of how many; "note": `text`; "failure": `text` on what failed and is
+    left out."""
 
-    kind: Literal["start", "step", "epoch", "validating", "note"]
+    kind: Literal["start", "step", "epoch", "validating", "note", "failure"]
     text: str = ""
     values: dict[str, Any] = field(default_factory=dict)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from rawisp.checkpoint.export import export_checkpoint
@@ -70,6 +71,10 @@ class Trainer:
         freeze(self.guide)
         self.frozen_hash = weights_hash(self.guide)
         self.data_hash = hash_of([*training, *held_out])
+        # Earlier runs left classes out that no box uses, and numbered the others anew.
+        used = [name not in categories.unused for name in categories.categories]
+        numbers = np.cumsum(used, dtype=np.int64) - 1
+        self.earlier_data_hash = hash_of([*training, *held_out], numbers)
         self.loader = Loader(
             training,
             categories,
@@ -97,7 +102,7 @@ class Trainer:
                 f"{display_path(self.folder)}: the run was begun with another detector than "
                 f"{self.config.detector} with these weights"
             )
-        if saved["data_hash"] != self.data_hash:
+        if saved["data_hash"] not in (self.data_hash, self.earlier_data_hash):
             raise CheckpointError(
                 f"{display_path(self.folder)}: the run was begun with other photographs or boxes; "
                 "give the same data, or start a new run"
@@ -271,6 +276,8 @@ class Trainer:
             "loss": sum(losses.values()),
             "losses": losses,
             **({"agent": told} if told else {}),
+            "photographs": self.about["photographs"]["used"],
+            "left_out": sum(group["count"] for group in self.about["photographs"]["left_out"]),
             "seconds": round(seconds, 3),
         }
         position.epoch, position.step, position.sums = position.epoch + 1, 0, {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,13 +13,15 @@ import torch
 from rawisp.batch.events import Event
 from rawisp.batch.prepare import Prepared, cache_folder, prepare
 from rawisp.checkpoint.load import choose_device
-from rawisp.data.annotations.labels import unusable
+from rawisp.data.annotations.labels import said_of
 from rawisp.data.folder import find_dataset
+from rawisp.data.left_out import LeftOut
 from rawisp.data.prepared import PreparedImage
 from rawisp.detect import Guide
 from rawisp.detect.categories import CategoryMap, category_map
 from rawisp.detect.settings import GuideSettings
 from rawisp.errors import OutputError, UsageError, display_path
+from rawisp.raw.files import Search
 from rawisp.train import state
 from rawisp.train.config import TrainConfig
 from rawisp.train.distributed import team
@@ -35,12 +37,14 @@ Path = str | os.PathLike[str]
 class TrainResult:
     """checkpoint: RUN/isp.safetensors, of the best epoch. best: its validation AP50; where
     nothing was held out the negative training loss, or the epoch's number with fresh nights, whose
-    losses cannot be compared. epochs: how many were run in all."""
+    losses cannot be compared. epochs: how many were run in all. left_out: which photographs were
+    not used."""
 
     checkpoint: str
     best: float
     best_epoch: int
     epochs: int
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def train(
@@ -51,6 +55,7 @@ def train(
     annotations: Sequence[Path] = (),
     cache: Path | None = None,
     resume: bool = False,
+    search: Search | None = None,
     on_event: OnTrainEvent = ignore_train_event,
 ) -> TrainResult:
     """Learns an ISP on an annotated folder of RAW files under the guidance of a detector.
@@ -64,6 +69,10 @@ def train(
     cache : where packed images are kept, by default below the user's cache folder.
     resume : continue the run in `out`; on the CPU the result is bit-identical to an uninterrupted
         run.
+    search : what of the folder is passed over, and whether links are followed.
+
+    A photograph that cannot be used is left out: TrainResult.left_out, config.json and each line of
+    metrics.jsonl say how many and why.
 
     Raises UsageError and its kind before any work, TrainingError when the loss is no longer finite
     or memory ends, KeyboardInterrupt when interrupted (continue with `resume`).
@@ -75,12 +84,14 @@ def train(
             on_event = ignore_train_event
         starting_isp(config)  # mistakes show before hours of packing
         guide = _guide(config)
-        found = find_dataset(data, annotations, val=config.val or None, seed=config.seed)
+        found = find_dataset(
+            data, annotations, val=config.val or None, seed=config.seed, search=search
+        )
         for text in found.notes:
             on_event(TrainEvent("note", text))
         used = tuple(s for s in found.samples if s.split in (None, "train", "val"))
         found = replace(found, samples=used)
-        if text := unusable(found.problems):
+        for text in said_of(found.problems):
             on_event(TrainEvent("note", text))
         where = os.fspath(cache) if cache is not None else cache_folder(data)
         prepared = None
@@ -98,12 +109,14 @@ def train(
                 )
             crew.wait()
         assert prepared is not None
-        categories = category_map(prepared.categories, guide)
+        left_out = prepared.left_out
+        on_event(TrainEvent("failure" if left_out.failed else "note", str(left_out)))
+        categories = category_map(prepared.categories, guide, found.unused)
         training, held_out = _splits(prepared, data)
         _note_categories(categories, on_event)
         _check_nights(config, training, data)
         if crew.leads:
-            _write_config(folder, config)
+            _write_config(folder, config, left_out)
         trainer = Trainer(
             config,
             folder,
@@ -113,11 +126,11 @@ def train(
             guide,
             crew,
             on_event,
-            _about(data, guide),
+            {**_about(data, guide), "photographs": left_out.record()},
         )
         if resume:
             trainer.restore(state.read_state(folder))
-        return TrainResult(*trainer.run())
+        return TrainResult(*trainer.run(), left_out)
 
 
 def _settled(config: TrainConfig | None, folder: str, resume: bool) -> TrainConfig:
@@ -186,12 +199,12 @@ def _check_nights(config: TrainConfig, training: Sequence[PreparedImage], data: 
         )
 
 
-def _write_config(folder: str, config: TrainConfig) -> None:
+def _write_config(folder: str, config: TrainConfig, left_out: LeftOut) -> None:
     try:
         os.makedirs(folder, exist_ok=True)
         path = os.path.join(folder, CONFIG_FILE)
         with open(f"{path}.rawisp-tmp", "w", encoding="utf-8") as file:
-            json.dump(config.record(), file, indent=1)
+            json.dump({**config.record(), "photographs": left_out.record()}, file, indent=1)
         os.replace(f"{path}.rawisp-tmp", path)
     except OSError as error:
         raise OutputError(f"{display_path(folder)}: cannot be written ({error.strerror})") from None
@@ -219,9 +232,9 @@ def _note_categories(categories: CategoryMap, on_event: OnTrainEvent) -> None:
 
 
 def _forward(event: Event, on_event: OnTrainEvent) -> None:
-    """What packing reports, as notes; only notes and failures."""
+    """What packing reports; only notes and failures."""
     if event.kind == "note":
         on_event(TrainEvent("note", event.text))
     elif event.kind == "result" and event.status == "failed":
         source = display_path(event.record["source"])
-        on_event(TrainEvent("note", f"{source}: {event.record['reason']}"))
+        on_event(TrainEvent("failure", f"{source}: {event.record['reason']}"))

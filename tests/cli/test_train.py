@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,21 @@ def test_a_continued_run_needs_no_settings_and_names_only_those_that_differ(
     assert CliRunner().invoke(app, [*again, "--workers", "1"]).exit_code == 0
     done = CliRunner().invoke(app, [*again, "--lr", "0.5"])
     assert "the run was begun with another lr; leave" in str(done.exception)
+
+
+def test_photographs_that_fail_are_said_even_when_quiet_and_the_exit_code_is_1(
+    sample_data: Path, tmp_path: Path
+) -> None:
+    """Two empty files of 14: the checkpoint is there, and nobody can believe that it is of 14."""
+    data, run = shutil.copytree(sample_data, tmp_path / "night"), tmp_path / "run"
+    for path in sorted((data / "Sony").glob("*.ARW"))[:2]:
+        path.write_bytes(b"")
+    done = CliRunner().invoke(app, command(data, run, tmp_path / "cache", "-q"))
+    assert done.exit_code == 1
+    (line,) = [text for text in done.stderr.splitlines() if "photographs used" in text]
+    assert line.startswith("12 photographs used, 2 left out: Sony/")
+    assert (run / "isp.safetensors").exists()
+    told = json.loads((run / "config.json").read_text())["photographs"]
+    assert told["used"] == 12 and [g["count"] for g in told["left_out"]] == [2]
+    (epoch,) = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    assert (epoch["photographs"], epoch["left_out"]) == (12, 2)
