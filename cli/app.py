@@ -137,10 +137,12 @@ def _after(error: OSError) -> int:
     The library speaks of the files that it opens; what comes here is one that nobody has thought
     of.
     """
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    advice = "; free some space" if full else "; choose a place that can be written" * refused
     name = error.filename
     place = f"{display_path(os.fsdecode(name))}: " if isinstance(name, str | bytes) else ""
-    return _said(f"{place}{error.strerror or error}", 1 if full else 2)
+    return _said(f"{place}{error.strerror or error}{advice}", 1 if full else 2)
 
 
 def _said(text: str, code: int) -> int:

@@ -69,6 +69,8 @@ def enhance(
     expect_sha256: Annotated[
         str | None, typer.Option(metavar="HEX", help="Refuse a checkpoint with another hash.")
     ] = None,
+    exclude: options.Exclude = None,
+    follow_links: options.FollowLinks = False,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
@@ -115,7 +117,14 @@ def enhance(
             annotations=annotations or (),
             annotations_format=annotations_format,
             only_annotated=only_annotated,
-            options=options.run_options(workers, overwrite, dry_run, max_errors, timeout),
+            options=options.run_options(
+                workers,
+                overwrite,
+                dry_run,
+                max_errors,
+                timeout,
+                options.search(exclude, follow_links),
+            ),
             on_event=reporter,
         )
         reporter.finish(report)

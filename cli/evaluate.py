@@ -59,6 +59,8 @@ def evaluate(
     ] = None,
     annotations: options.Annotations = None,
     annotation_frame: options.AnnotationFrame = None,
+    exclude: options.Exclude = None,
+    follow_links: options.FollowLinks = False,
     out: Annotated[
         str | None,
         typer.Option(
@@ -135,6 +137,7 @@ def evaluate(
             workers=workers,
             input_color=input_color,
             safe=safe,
+            search=options.search(exclude, follow_links),
             on_event=reporter,
         )
         written = write_report(comparison, out) if out is not None else []

@@ -40,7 +40,7 @@ class EvaluationReporter:
             self._say("interrupted; run the same command again, what was packed is kept")
 
     def __call__(self, event: EvaluationEvent) -> None:
-        if event.kind == "note" and not self._quiet:
+        if event.kind == "failure" or (event.kind == "note" and not self._quiet):
             self._say(event.text)
         elif event.kind == "progress" and not self._quiet:
             self._progress(event)

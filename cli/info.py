@@ -17,6 +17,8 @@ def info(
         list[str], typer.Argument(metavar="FILE...", help="RAW files, or folders of them.")
     ],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    exclude: options.Exclude = None,
+    follow_links: options.FollowLinks = False,
     workers: Annotated[int, typer.Option(min=1, metavar="N", help="Decoding processes.")] = 1,
     timeout: options.Timeout = 120.0,
     max_megapixels: options.MaxMegapixels = 200.0,
@@ -32,7 +34,15 @@ def info(
 
     read = options.read_settings(max_megapixels, matrix, black, white)
     failed = False
-    for record in info_files(files, read, workers=workers, timeout_s=timeout):
+    records = info_files(
+        files,
+        read,
+        workers=workers,
+        timeout_s=timeout,
+        search=options.search(exclude, follow_links),
+        on_note=lambda text: sys.stderr.write(f"{text}\n"),
+    )
+    for record in records:
         if as_json:
             sys.stdout.write(json.dumps(record) + "\n")
         elif record["status"] != "failed":

@@ -12,6 +12,7 @@ from rawisp.errors import UsageError
 if TYPE_CHECKING:
     from rawisp.batch import RunOptions
     from rawisp.batch.tasks import ReadSettings
+    from rawisp.raw.files import Search
 
 Sources = Annotated[
     list[str],
@@ -24,6 +25,17 @@ Out = Annotated[
 Workers = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Decoding processes. [default: one per core]"),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB",
+        help="Pass over files and folders so called, or whose path below the folder is so; may be "
+        "given several times.",
+    ),
+]
+FollowLinks = Annotated[
+    bool, typer.Option("--follow-links", help="Enter links to folders, each real folder once.")
 ]
 Overwrite = Annotated[
     bool,
@@ -160,11 +172,20 @@ def run_options(
     dry_run: bool,
     max_errors: int | None,
     timeout_s: float,
+    search: Search | None = None,
 ) -> RunOptions:
     """The options of a folder run."""
     from rawisp.batch import RunOptions
+    from rawisp.raw.files import Search
 
-    return RunOptions(workers, overwrite, dry_run, max_errors, timeout_s)
+    return RunOptions(workers, overwrite, dry_run, max_errors, timeout_s, search or Search())
+
+
+def search(exclude: list[str] | None, follow_links: bool) -> Search:
+    """How folders are searched for files."""
+    from rawisp.raw.files import Search
+
+    return Search(tuple(exclude or ()), follow_links)
 
 
 def _levels(option: str, text: str | None) -> tuple[float, ...] | None:

@@ -38,6 +38,8 @@ def pack(
             "[default: full size]",
         ),
     ] = None,
+    exclude: options.Exclude = None,
+    follow_links: options.FollowLinks = False,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
@@ -69,7 +71,14 @@ def pack(
             sources,
             out,
             PackSettings(format, dtype, color, orient, parse_fit(fit) if fit else None, read),
-            options=options.run_options(workers, overwrite, dry_run, max_errors, timeout),
+            options=options.run_options(
+                workers,
+                overwrite,
+                dry_run,
+                max_errors,
+                timeout,
+                options.search(exclude, follow_links),
+            ),
             on_event=reporter,
         )
         reporter.finish(report)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 
     from rawisp.batch import Event, RunReport
 
+# More failures than these lines are counted by reason at the end, the most frequent ones first.
+_SCREEN = 20
+_KINDS = 5
 # Without a terminal, a line of progress at most this often.
 _PLAIN_INTERVAL_S = 10.0
 
@@ -104,7 +110,8 @@ class Reporter:
         self._progress()
 
     def _failed(self, record: dict[str, Any]) -> None:
-        self._say(f"{display_path(record['source'])}: {record['reason']}")
+        took = f" ({record['seconds']:.2f} s)" if self._verbose and "seconds" in record else ""
+        self._say(f"{display_path(record['source'])}: {record['reason']}{took}")
         if self._verbose and record.get("detail"):
             self._say(record["detail"].rstrip())
 
@@ -177,6 +184,7 @@ def summary(verb: str, report: RunReport) -> str:
     if warned:
         files = "1 file has" if warned == 1 else f"{warned} files have"
         lines.append(f"{files} warnings, see the manifest; the first: {first_warning}")
+    lines += _failures(report)
     if report.annotations:
         a = report.annotations
         lines.append(
@@ -188,3 +196,22 @@ def summary(verb: str, report: RunReport) -> str:
     elif report.stopped:
         lines.append(report.stopped)
     return "\n".join(lines)
+
+
+def _failures(report: RunReport) -> list[str]:
+    """Where more have failed than fit on a screen: how many of what, and where all are named."""
+    failed = report.count("failed")
+    if failed <= _SCREEN:
+        return []
+    kinds = Counter(_kind(record["reason"]) for record in report.records.with_status("failed"))
+    shown = [f"{count} {kind}" for kind, count in kinds.most_common(_KINDS)]
+    others = sum(count for _, count in kinds.most_common()[_KINDS:])
+    shown += [f"{others} for other reasons"] if others else []
+    manifest = display_path(os.path.join(report.outputs_folder, "manifest.jsonl"))
+    return [f"{failed} files failed: {'; '.join(shown)}. Each has a line in {manifest}."]
+
+
+def _kind(reason: str) -> str:
+    """A reason without its advice and its numbers, by which those of one kind are counted."""
+    problem = re.split(r"[;(]", reason, maxsplit=1)[0].strip()
+    return re.sub(r"\d[\d.,x]*", "N", problem)

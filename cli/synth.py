@@ -55,6 +55,8 @@ def synth(
     copies: Annotated[
         int, typer.Option(min=1, max=999, metavar="N", help="Nights of each photograph.")
     ] = 1,
+    exclude: options.Exclude = None,
+    follow_links: options.FollowLinks = False,
     workers: options.Workers = None,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
@@ -90,7 +92,14 @@ def synth(
             out,
             settings,
             annotations=annotations,
-            options=options.run_options(workers, overwrite, dry_run, max_errors, timeout),
+            options=options.run_options(
+                workers,
+                overwrite,
+                dry_run,
+                max_errors,
+                timeout,
+                options.search(exclude, follow_links),
+            ),
             on_event=reporter,
         )
         reporter.finish(report)

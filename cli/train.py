@@ -48,6 +48,8 @@ def train(
     ] = None,
     annotations: options.Annotations = None,
     annotation_frame: options.AnnotationFrame = None,
+    exclude: options.Exclude = None,
+    follow_links: options.FollowLinks = False,
     val: Annotated[
         float | None,
         typer.Option(
@@ -168,7 +170,8 @@ def train(
     """Learn an ISP on annotated RAW files, under the guidance of a frozen detector.
 
     What is going to be done is printed first. RUN gets isp.safetensors and isp.ts of the best
-    epoch, metrics.jsonl, metrics.csv, previews and the state to continue from. On several GPUs:
+    epoch, metrics.jsonl, metrics.csv, previews and the state to continue from. Exit code 1 when
+    photographs could not be used; the checkpoint is written all the same. On several GPUs:
     `torchrun --nproc-per-node N -m rawisp train ...`.
 
     Example: `rawisp train night_photos/ -o run/ --isp staged --detector tiny --fit 600x400`
@@ -220,13 +223,20 @@ def train(
     from rawisp.train import plan_training
     from rawisp.train import train as run
 
-    where: dict[str, Any] = {"annotations": annotations or (), "cache": cache, "resume": resume}
+    where: dict[str, Any] = {
+        "annotations": annotations or (),
+        "cache": cache,
+        "resume": resume,
+        "search": options.search(exclude, follow_links),
+    }
     if dry_run:
         show_plan(plan_training(data, out, settings, **where).record(), as_json=as_json)
         return
     with TrainReporter(as_json=as_json, quiet=quiet) as reporter:
         result = run(data, out, settings, **where, on_event=reporter)
         reporter.finish(result)
+    if result.left_out.failed:
+        raise typer.Exit(1)
 
 
 def _settings(texts: list[str] | None) -> dict[str, Any] | None:

@@ -46,8 +46,8 @@ class TrainReporter:
             if not self._quiet:
                 for line in plan_lines(event.values):
                     self._say(line)
-        elif event.kind == "note":
-            if not self._quiet:
+        elif event.kind in ("note", "failure"):
+            if not self._quiet or event.kind == "failure":
                 self._say(event.text)
         elif event.kind == "start":
             self._begin(event.values)

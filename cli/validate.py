@@ -42,6 +42,8 @@ def validate(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="For --val and --overlays.")] = 0,
     annotation_frame: options.AnnotationFrame = None,
+    exclude: options.Exclude = None,
+    follow_links: options.FollowLinks = False,
     overlays: Annotated[
         str | None,
         typer.Option(metavar="DIR", help="Write pictures with the boxes drawn, to look at."),
@@ -68,7 +70,14 @@ def validate(
     from rawisp.data.validate import counts
     from rawisp.data.validate import validate as problems_of
 
-    dataset = find_dataset(data, annotations or (), lists=lists or (), val=val, seed=seed)
+    dataset = find_dataset(
+        data,
+        annotations or (),
+        lists=lists or (),
+        val=val,
+        seed=seed,
+        search=options.search(exclude, follow_links),
+    )
     for note in dataset.notes:
         _say(note)
     paths = [sample.path for sample in dataset.samples]
@@ -106,7 +115,7 @@ def _table(problems: list[Problem]) -> None:
 
 def _summary(dataset: DataSet, written: list[str], found: dict[str, Any]) -> None:
     splits = ", ".join(f"{n} {name}" for name, n in found["splits"].items() if name != "none")
-    classes = ", ".join(f"{n} {printable(name)}" for name, n in found["classes"].items())
+    classes = ", ".join(f"{n} {printable(name)}" for name, n in found["classes"].items() if n)
     _say(
         f"{display_path(dataset.root)}: {_many(found['photographs'], 'annotated photograph')}"
         + (f" ({splits})" if splits else "")

@@ -24,14 +24,14 @@ from rawisp.batch.label_files import (
     store_of_older_version,
     write_annotations,
 )
-from rawisp.batch.label_matching import matched_entries
+from rawisp.batch.label_matching import matched_entries, renamed
 from rawisp.batch.label_store import Label, LabelStore, read_label_store
 from rawisp.batch.lock import output_folder_lock
 from rawisp.batch.manifest import FILE_NAME, iterate_manifest
 from rawisp.batch.placing import placement
 from rawisp.data.annotations.entries import Annotations, Entry, entries_of, read_entries
 from rawisp.data.annotations.grouping import dropped_shapes
-from rawisp.data.annotations.labels import LabelSet, name_of_label, unusable
+from rawisp.data.annotations.labels import LabelSet, name_of_label, said_of
 from rawisp.data.annotations.moving import COUNTED, MovedImage, moved
 from rawisp.errors import AnnotationError, InputError, OutputError, UsageError, display_path
 from rawisp.geometry import Affine
@@ -52,13 +52,14 @@ class AnnotationFile:
     """One annotation file of a run: its name in OUT, its entries, and whose they are.
 
     of_source: entry number by the input's path. of_earlier: outputs of earlier runs, made from none
-    of this run's inputs, each with its entry number.
+    of this run's inputs, each with its entry number. renamed: a sentence where names differ.
     """
 
     name: str
     annotations: Annotations
     of_source: dict[str, int] = field(default_factory=dict)
     of_earlier: list[tuple[Planned, int]] = field(default_factory=list)
+    renamed: list[str] = field(default_factory=list)
 
     @property
     def shown(self) -> str:
@@ -118,6 +119,7 @@ class RunLabels:
         for file in self.files:
             labels = file.annotations.labels
             found = matched_entries(labels, self._sources)
+            file.renamed = renamed(found, labels, self._sources)
             file.of_source = {self._sources[n].path: entry for n, entry in found.items()}
         earlier = self._earlier() if self.files else []
         for file in self.files:
@@ -230,7 +232,7 @@ class RunLabels:
                 f"{images - own - earlier} of {images} entries have no "
                 f"{self._words.inputs.removesuffix('s')}{of_earlier}"
             )
-            yield from _problems(labels)
+            yield from (*labels.notes, *said_of(labels.problems), *file.renamed)
 
     def asked(self, source: Source) -> list[dict[str, Any]]:
         """What a worker needs to check this input's frame; empty when it is not annotated."""
@@ -444,15 +446,6 @@ def _names(paths: list[str], store: LabelStore) -> list[str]:
         names.append(known[0] if known else free[0] if free else path)
         taken.add(names[-1])
     return names
-
-
-def _problems(labels: LabelSet) -> Iterator[str]:
-    said = unusable(labels.problems)
-    if said:
-        yield said
-    mended = [problem for problem in labels.problems if problem.mended]
-    if mended:
-        yield f"{len(mended)} annotations were mended, the first: {mended[0]}"
 
 
 def _not_ours(path: str) -> OutputError:

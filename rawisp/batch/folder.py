@@ -23,6 +23,7 @@ from rawisp.batch.worker import Payload
 from rawisp.errors import OutputError, UsageError, display_path
 from rawisp.local import refuse_url
 from rawisp.raw import RAW_SUFFIXES
+from rawisp.raw.files import Search
 
 if TYPE_CHECKING:
     from rawisp.checkpoint.archive import Archive
@@ -49,7 +50,7 @@ def pack_folder(
     """
     settings, options = settings or PackSettings(), options or RunOptions()
     folder = os.fspath(out)
-    found = _found(sources, folder, RAW_SUFFIXES, "camera RAW", on_event)
+    found = _found(sources, folder, RAW_SUFFIXES, "camera RAW", on_event, options.search)
     outputs = inputs.plan_outputs(found.sources, writer.PACKED_SUFFIX[settings.format])
     job = Job(
         folder=folder,
@@ -96,7 +97,7 @@ def enhance_folder(
     notice = archive.trust_notice()
     if notice is not None:
         on_event(Event("note", text=notice))
-    found = _found_for_enhance(sources, folder, on_event)
+    found = _found_for_enhance(sources, folder, on_event, options.search)
     manifests = packed_files.PackedRecords()
     _note_twins(found, manifests, on_event)
     labels = annotate.read_labels(
@@ -166,12 +167,12 @@ def _enhance_job(
 
 
 def _found_for_enhance(
-    sources: Sequence[Path] | Path, folder: str, on_event: OnEvent
+    sources: Sequence[Path] | Path, folder: str, on_event: OnEvent, search: Search
 ) -> list[inputs.Source]:
     """RAW files and what `pack` wrote; a TIFF that was not named counts only if `pack` wrote it."""
     wanted = "camera RAW or packed"
     suffixes = RAW_SUFFIXES | packed_files.PACKED_SUFFIXES
-    found = _found(sources, folder, suffixes, wanted, on_event)
+    found = _found(sources, folder, suffixes, wanted, on_event, search)
     kept = [s for s in found.sources if s.named or _readable_kind(s.path)]
     if not kept:
         raise inputs.nothing_found(_listed(sources), found, wanted)
@@ -225,6 +226,7 @@ def _found(
     suffixes: frozenset[str],
     wanted: str,
     on_event: OnEvent,
+    search: Search,
 ) -> inputs.Found:
     names = _listed(sources)
     if not names or "" in names:
@@ -235,11 +237,11 @@ def _found(
         refuse_url(name)
     if os.path.lexists(folder) and not os.path.isdir(folder):
         raise OutputError(f"{display_path(folder)}: is a file; -o needs a folder")
-    found = inputs.find_sources(names, suffixes, outside=folder)
+    found = inputs.find_sources(names, suffixes, outside=folder, search=search)
     if not found.sources:
         raise inputs.nothing_found(names, found, wanted)
-    if found.links:
-        on_event(Event("note", text=inputs.links_passed_over(found)))
+    for text in found.notes():
+        on_event(Event("note", text=text))
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rawisp.batch import inputs
@@ -11,6 +11,7 @@ from rawisp.batch.supervisor import Crew, StepPlan, Supervisor
 from rawisp.batch.tasks import InfoToolbox, ReadSettings
 from rawisp.errors import InputError
 from rawisp.raw import RAW_SUFFIXES
+from rawisp.raw.files import Search
 
 
 def info_files(
@@ -19,16 +20,20 @@ def info_files(
     *,
     workers: int = 1,
     timeout_s: float = 120.0,
+    search: Search | None = None,
+    on_note: Callable[[str], object] = lambda _: None,
 ) -> Iterator[dict[str, Any]]:
     """Yields one record per file, in order: {"source", "status", "reason", ...facts, "samples"}.
 
-    Folders are searched for RAW files. status is "done", "suspect" or "failed". Raises
-    NothingToDoError.
+    Folders are searched for RAW files, as `search` says. status is "done", "suspect" or "failed".
+    on_note: gets sentences on what was passed over. Raises NothingToDoError.
     """
     names = [os.fspath(source) for source in sources]
-    found = inputs.find_sources(names, RAW_SUFFIXES)
+    found = inputs.find_sources(names, RAW_SUFFIXES, search=search)
     if not found.sources:
         raise inputs.nothing_found(names, found, "camera RAW")
+    for text in found.notes():
+        on_note(text)
     payloads = [{"source": source.path} for source in found.sources]
     crew = Crew("cpu", max(1, workers), InfoToolbox(read or ReadSettings()))
     ended: dict[int, dict[str, Any]] = {}

@@ -28,8 +28,9 @@ from rawisp.color import InputColor
 from rawisp.data.folder import DataSet, Sample
 from rawisp.data.frames import frame_of, to_visible
 from rawisp.data.fresh import fresh_night
+from rawisp.data.left_out import LeftOut, left_out_of
 from rawisp.data.prepared import PreparedImage, moved_boxes
-from rawisp.errors import InputError, OutputError, display_path
+from rawisp.errors import InputError, OutputError, OutputFullError, display_path
 from rawisp.folders import unwritable
 
 # Attributes by which a box is neither to be found nor wrong when found.
@@ -38,11 +39,21 @@ _IGNORE = ("iscrowd", "difficult")
 
 @dataclass(frozen=True)
 class Prepared:
-    """categories of the data; images by split ("train", "val", "test", "" where there is none)."""
+    """categories of the data; images by split ("train", "val", "test", "" where there is none).
+
+    failures: why, by path, of files that cannot be used. left_out: these and what `find_dataset`
+    left out, by reason.
+    """
 
     categories: tuple[str, ...]
     images: dict[str, list[PreparedImage]]
-    failed: int
+    failures: dict[str, str]
+    left_out: LeftOut
+
+    @property
+    def failed(self) -> int:
+        """How many files cannot be used."""
+        return len(self.failures)
 
 
 def cache_folder(data: str | os.PathLike[str]) -> str:
@@ -82,8 +93,12 @@ def prepare(
     What is packed already with the same settings from unchanged files is not decoded again; a run
     that was killed continues. fresh_nights: photographs that `synth` darkened can be darkened anew
     (`PreparedImage.load_night`), where the originals are still there. A file that fails is left out
-    and reported as an event. Each data set with each setting (colour, fit) has a folder of its own
-    below `folder`, so that data sets whose files have equal names can share one.
+    and reported as an event of kind "result"; its reason is in `Prepared.failures`. Each data set
+    with each setting (colour, fit) has a folder of its own below `folder`, so that data sets whose
+    files have equal names can share one.
+
+    Raises OutputFullError when the cache's disk is full (what is packed by then stays), OutputError
+    when the cache cannot be written, KeyboardInterrupt.
     """
     check_cache(folder)
     settings = PackSettings(
@@ -95,28 +110,44 @@ def prepare(
     report = pack_files(
         paths, dataset.root, target, settings, RunOptions(workers=workers), on_event
     )
+    if report.interrupted:
+        raise KeyboardInterrupt
+    if report.stopped:
+        raise _full_disk(report, target)
     images: dict[str, list[PreparedImage]] = {}
-    failed = 0
+    failures: dict[str, str] = {}
     nights = _synthesized(dataset.root) if fresh_nights else {}
     for sample, record in zip(dataset.samples, report.records, strict=True):
         if record["status"] not in FINISHED:
-            failed += 1
+            failures[sample.path] = record["reason"]
             continue
         try:
             image = placed(sample, record, target, annotation_frame)
         except InputError as error:
-            failed += 1
-            on_event(Event("note", text=str(error)))
+            failures[sample.path] = error.reason
+            told = {**record, "status": "failed", "reason": error.reason}
+            on_event(Event("result", record=told))
             continue
         entry = nights.get(os.path.realpath(sample.path))
         if entry is not None:
             image = replace(image, darken=fresh_night(entry, color, image.size))
         images.setdefault(sample.split or "", []).append(image)
-    if report.interrupted:
-        raise KeyboardInterrupt
     if nights:
         _note_nights(images, on_event)
-    return Prepared(dataset.categories, images, failed)
+    used = sum(map(len, images.values()))
+    named = {os.path.relpath(path, dataset.root): why for path, why in failures.items()}
+    left_out = left_out_of(used, dataset.left_out, named)
+    return Prepared(dataset.categories, images, failures, left_out)
+
+
+def _full_disk(report: RunReport, folder: str) -> OutputFullError:
+    """What ends a run of which a part only could be packed; it names how much is missing."""
+    missing = report.count("failed") + report.count("not attempted")
+    return OutputFullError(
+        f"{display_path(folder)}: the cache's disk is full, {missing} of {len(report.records)} "
+        "photographs are not packed; free some space or choose another --cache, and run the same "
+        "command again, it continues where it stopped"
+    )
 
 
 def _key(root: str, settings: PackSettings) -> str:
@@ -152,7 +183,13 @@ def pack_files(
             "output_path": os.path.join(folder, output),
         },
     )
-    os.makedirs(folder, exist_ok=True)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{display_path(folder)}: the cache of packed images cannot be made there "
+            f"({error.strerror}); choose another folder with --cache"
+        ) from None
     return run(job, sources, outputs)
 
 

@@ -19,6 +19,7 @@ from rawisp.batch.records import RunRecords, skipped_record
 from rawisp.batch.supervisor import Crew, Outcome, StepPlan, Supervisor
 from rawisp.batch.worker import Payload
 from rawisp.errors import InputError, OutputError, OutputFullError, display_path
+from rawisp.raw.files import Search
 from rawisp.version import __version__
 
 Record = dict[str, Any]
@@ -30,7 +31,7 @@ class RunOptions:
 
     workers: decode processes, None for one per core. overwrite: make everything again. dry_run:
     only say what would be done. max_errors: stop after so many failures, None for never.
-    timeout_s: limit for one file in one step.
+    timeout_s: limit for one file in one step. search: how folders are searched for inputs.
     """
 
     workers: int | None = None
@@ -38,6 +39,7 @@ class RunOptions:
     dry_run: bool = False
     max_errors: int | None = None
     timeout_s: float = 120.0
+    search: Search = field(default_factory=Search)
 
     def worker_count(self) -> int:
         """workers, or the number of cores this process may use."""

@@ -154,7 +154,8 @@ def synth_folder(
     """
     settings, options = settings or SynthSettings(), options or RunOptions()
     folder = os.fspath(out)
-    found = _found(sources, folder, PHOTOGRAPH_SUFFIXES, "JPEG or PNG", on_event).sources
+    wanted = "JPEG or PNG"
+    found = _found(sources, folder, PHOTOGRAPH_SUFFIXES, wanted, on_event, options.search).sources
     labels = annotate.RunLabels(
         folder,
         [] if annotations is None else [_read(annotations)],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,17 +11,29 @@ import numpy.typing as npt
 
 from rawisp.data.annotations.coco_labels import read_coco_labels
 from rawisp.data.annotations.formats import Kinds, reader_of
-from rawisp.data.annotations.labels import LabeledImage, LabelSet, Problem, folded, located, name_of
+from rawisp.data.annotations.labels import (
+    LabeledImage,
+    LabelSet,
+    Problem,
+    folded,
+    located,
+    name_of,
+    name_of_label,
+    stems_of,
+)
 from rawisp.data.annotations.rows import Classes, short
 from rawisp.data.annotations.voc import read_voc
 from rawisp.data.annotations.yolo import read_yolo
-from rawisp.data.matching import match_names
+from rawisp.data.left_out import Group
+from rawisp.data.matching import match_names, renamed_by_export
 from rawisp.data.splits import SPLITS, chosen_for_validation, split_of_file, splits_by_lists
 from rawisp.errors import AnnotationError, UsageError, display_path
 from rawisp.raw import RAW_SUFFIXES
-from rawisp.raw.files import find_sources, nothing_found, suffix_of
+from rawisp.raw.files import Search, find_sources, nothing_found, suffix_of
 
 Path = str | os.PathLike[str]
+
+_UNLISTED = "is a folder that cannot be listed"
 
 
 @dataclass(frozen=True)
@@ -41,11 +53,12 @@ class Sample:
 class DataSet:
     """What `find_dataset` found.
 
-    categories: class names by index, merged over all annotation files by name; those that no box
-    uses are in `unused` instead. annotations: the files or folders that were read, with their
-    format. notes: sentences on what was chosen and passed over. problems: see `Problem`.
-    files_without_entry: RAW files that no annotation file speaks of; entries_without_file: the
-    reverse.
+    categories: class names by index, in the order of the annotation files, merged over them by
+    name, so that the numbers are the files' own. unused: those of them that no box uses.
+    annotations: the files or folders that were read, with their format. notes: sentences on what
+    was chosen and passed over. problems: see `Problem`. files_without_entry: RAW files that no
+    annotation file speaks of; entries_without_file: the reverse. left_out: both, and folders that
+    cannot be listed, by reason.
     """
 
     root: str
@@ -57,6 +70,7 @@ class DataSet:
     notes: tuple[str, ...] = ()
     files_without_entry: int = 0
     entries_without_file: int = 0
+    left_out: tuple[Group, ...] = ()
 
     def split(self, name: str) -> tuple[Sample, ...]:
         """The photographs of one split."""
@@ -72,7 +86,8 @@ def find_dataset(
     seed: int = 0,
     negatives: bool = True,
     unannotated: bool = False,
-    keep_unused: bool = False,
+    keep_unused: bool = True,
+    search: Search | None = None,
 ) -> DataSet:
     """The annotated photographs below the folder `data`.
 
@@ -86,7 +101,9 @@ def find_dataset(
         `seed`, so that it stays when photographs are added.
     negatives : keep photographs that are annotated as showing nothing.
     unannotated : keep RAW files without an entry, with labels None.
-    keep_unused : keep categories that no box uses.
+    keep_unused : keep categories that no box uses; without them the others' numbers change.
+    search : what is passed over, and whether links to folders are followed; also in the search for
+        annotation files.
 
     Raises
     ------
@@ -97,7 +114,7 @@ def find_dataset(
     root = os.fspath(data)
     if not os.path.isdir(root):
         raise UsageError(f"{display_path(root)}: is no folder; name the folder of RAW files")
-    finder = _Finder(root)
+    finder = _Finder(root, search or Search())
     sets = finder.read(_listed(annotations))
     unused = _unused(sets)
     names = Classes(name for one in sets for name in one.categories).names
@@ -122,9 +139,10 @@ def find_dataset(
             *_unused_problems(sets, unused),
             *finder.problems,
         ),
-        notes=(*finder.notes, *_unnamed(sets)),
+        notes=(*finder.notes, *_unnamed(sets), *(note for one in sets for note in one.notes)),
         files_without_entry=len(finder.paths) - len(labels),
         entries_without_file=finder.entries_without_file,
+        left_out=tuple(finder.left_out(labels, unannotated)),
     )
 
 
@@ -141,27 +159,46 @@ def _unnamed(sets: Sequence[LabelSet]) -> list[str]:
 class _Finder:
     """The RAW files of a folder, and what is said while annotations are sought for them."""
 
-    def __init__(self, root: str) -> None:
-        found = find_sources([root], RAW_SUFFIXES)
+    def __init__(self, root: str, search: Search) -> None:
+        found = find_sources([root], RAW_SUFFIXES, search=search)
         usable = [source for source in found.sources if suffix_of(source.path) in RAW_SUFFIXES]
         if not usable:
             raise nothing_found([root], found, "camera RAW")
-        self.root = root
+        self.root, self.search, self.links = root, search, found.links
         self.paths = [source.path for source in usable]
         self.names = [name_of(source.relative) for source in usable]
         self.problems = [
-            Problem(source.path, "", "is a folder that cannot be listed")
+            Problem(source.path, "", _UNLISTED)
             for source in found.sources
             if suffix_of(source.path) not in RAW_SUFFIXES
         ]
-        self.notes: list[str] = []
-        self.entries_without_file = 0
+        self.notes = found.notes()
+        self.missing: list[str] = []  # names of entries without a file
+
+    @property
+    def entries_without_file(self) -> int:
+        """How many entries have no RAW file here."""
+        return len(self.missing)
+
+    def left_out(self, labels: Mapping[int, LabeledImage], unannotated: bool) -> Iterator[Group]:
+        """What is no part of the set, by reason."""
+        if bad := [p for p in self.problems if p.what == _UNLISTED]:
+            yield Group(_UNLISTED, len(bad), os.path.relpath(bad[0].file, self.root), failed=True)
+        silent = [path for number, path in enumerate(self.paths) if number not in labels]
+        if silent and not unannotated:
+            first = os.path.relpath(silent[0], self.root)
+            yield Group("has no usable entry in the annotations", len(silent), first)
+        if self.missing:
+            link = f"; {display_path(self.links[0])} is a link, not followed" if self.links else ""
+            yield Group(
+                f"annotated, but no RAW file here{link}", len(self.missing), self.missing[0]
+            )
 
     def read(self, annotations: list[str]) -> list[LabelSet]:
         """The label sets that are named, or those that lie in the folder."""
         if annotations:
             return [reader_of(path)(path, root=self.root) for path in annotations]
-        kinds = Kinds(self.root)
+        kinds = Kinds(self.root, self.search)
         sets = self._found(kinds)
         if not sets:
             seen = ", ".join(display_path(os.path.basename(path)) for path in kinds.other[:3])
@@ -178,21 +215,24 @@ class _Finder:
     def _found(self, kinds: Kinds) -> list[LabelSet]:
         root = self.root
         stems = frozenset(folded(os.path.basename(name)) for name in self.names)
-        texts = [t for t in kinds.texts if folded(name_of(os.path.basename(t))) in stems]
+        texts = [t for t in kinds.texts if _is_of(t, stems)]
         present = {"COCO": kinds.coco, "VOC": kinds.voc, "YOLO": kinds.yaml or texts}
         formats = [name for name, paths in present.items() if paths]
         for name in formats[1:]:
             first = display_path(present[name][0])
             self.notes.append(f"{name} annotations are there too ({first}, ...) and passed over")
+        if kinds.siblings:
+            listed = ", ".join(display_path(path) for path in kinds.siblings[:3])
+            self.notes.append(f"{listed}: holds no objects of its own; passed over")
         for path in kinds.ours:
             self.notes.append(f"{display_path(path)} is in pixels of rawisp's outputs; passed over")
         if kinds.coco:
             return [read_coco_labels(path, root=root) for path in kinds.coco]
         if kinds.voc:
-            return [read_voc(root, root=root)]
+            return [read_voc(root, root=root, search=self.search)]
         if kinds.yaml:
-            return [read_yolo(path, root=root) for path in kinds.yaml]
-        return [read_yolo(root, root=root, stems=stems)] if texts else []
+            return [read_yolo(path, root=root, search=self.search) for path in kinds.yaml]
+        return [read_yolo(root, root=root, stems=stems, search=self.search)] if texts else []
 
     def matched(self, sets: list[LabelSet], categories: tuple[str, ...]) -> dict[int, LabeledImage]:
         """Labels by number of the RAW file, classes renumbered to `categories`."""
@@ -223,17 +263,26 @@ class _Finder:
     def _matched_in(self, one: LabelSet) -> dict[int, int]:
         folder = os.path.relpath(os.path.dirname(os.path.abspath(one.path)), self.root)
         inside = one.format == "COCO" and folder != "." and not folder.startswith("..")
+        names = [image.name for image in one.images]
         matched = match_names(
-            [image.name for image in one.images],
+            names,
             self.names,
             described=[_described(image) for image in one.images],
             prefix=folder.replace(os.sep, "/") if inside else "",
             entry_suffixes=[image.suffix for image in one.images],
             file_suffixes=[suffix_of(path) for path in self.paths],
+            roots=[self.root] * len(self.paths),
+            other_names=[image.other_names for image in one.images],
         )
+        if renamed := renamed_by_export(matched, names, self.names):
+            exported, file = map(short, renamed[0])
+            self.notes.append(
+                f"{display_path(one.path)}: {len(renamed)} names are an export's, and matched "
+                f"without its marks, the first: {exported} is {file}"
+            )
         missing = sorted(set(range(len(one.images))) - set(matched.values()))
         if missing:
-            self.entries_without_file += len(missing)
+            self.missing += [one.images[entry].name for entry in missing]
             first = short(one.images[missing[0]].name)
             what = f"{len(missing)} of {len(one.images)} photographs have no RAW file here ({first}"
             what += ", ...)" if len(missing) > 1 else ")"
@@ -255,6 +304,11 @@ class _Finder:
                 "name the right files with --annotations"
             )
         return one if one.split else other
+
+
+def _is_of(text: str, stems: frozenset[str]) -> bool:
+    """Whether a label file is called like one of the photographs, also as a tool exports it."""
+    return any(folded(stem) in stems for stem in stems_of(name_of_label(os.path.basename(text))))
 
 
 def _listed(paths: Sequence[Path] | Path) -> list[str]:

@@ -61,12 +61,16 @@ class PreparedImage:
         return window.of(self.load()) if self.darken is None else self.darken(rng, window)
 
 
-def hash_of(images: Sequence[PreparedImage]) -> str:
-    """SHA-256 of names, sizes, boxes and classes, in this order: whether two runs see the same."""
+def hash_of(images: Sequence[PreparedImage], numbers: npt.NDArray[np.int64] | None = None) -> str:
+    """SHA-256 of names, sizes, boxes and classes, in this order: whether two runs see the same.
+
+    numbers: what to take for each class instead of its own number.
+    """
     digest = hashlib.sha256()
     for image in images:
         digest.update(f"{image.name} {image.size} {image.darken is not None}".encode())
-        for part in (image.boxes, image.classes, image.ignore):
+        classes = image.classes if numbers is None else numbers[image.classes]
+        for part in (image.boxes, classes, image.ignore):
             digest.update(np.ascontiguousarray(part).tobytes())
     return digest.hexdigest()
 

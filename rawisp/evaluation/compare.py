@@ -15,6 +15,7 @@ from rawisp.checkpoint.load import choose_device
 from rawisp.checkpoint.metadata import DEFAULT_FIT
 from rawisp.color import InputColor
 from rawisp.data.folder import DataSet, find_dataset
+from rawisp.data.left_out import LeftOut, left_out_of
 from rawisp.data.prepared import PreparedImage
 from rawisp.detect import Guide, freeze, weights_hash
 from rawisp.detect.categories import category_map
@@ -30,6 +31,7 @@ from rawisp.evaluation.run import Evaluation, evaluate_rendering
 from rawisp.evaluation.scope import Scope, scope_of
 from rawisp.extras import install_advice
 from rawisp.geometry import Fit, check_fit
+from rawisp.raw.files import Search
 from rawisp.version import __version__
 
 NAN = float("nan")
@@ -67,7 +69,7 @@ class Comparison:
     evaluated, None for full size. boxes: to be found; ignored: crowds and difficult ones. failed:
     photographs that could not be used, by any rendering. categories: evaluated, those of one label
     as one. left_out: {class that the detector does not know: its boxes}. provenance: data,
-    detector and its hash, versions.
+    detector and its hash, versions. photographs: how many are used, and which are not, by reason.
     """
 
     rows: list[Row]
@@ -81,6 +83,7 @@ class Comparison:
     left_out: dict[str, int]
     provenance: dict[str, Any]
     notes: tuple[str, ...] = ()
+    photographs: LeftOut = field(default_factory=LeftOut)
 
 
 def evaluate(
@@ -99,6 +102,7 @@ def evaluate(
     workers: int | None = None,
     input_color: InputColor | None = None,
     safe: bool = False,
+    search: Search | None = None,
     on_event: OnEvaluationEvent = ignore_evaluation,
 ) -> Comparison:
     """COCO's average precision of each rendering under one detector.
@@ -113,6 +117,7 @@ def evaluate(
     fit : the size for all renderings; by default the first checkpoint's, else 1333x800.
     cache : where packed images are kept, by default below the user's cache folder.
     input_color : of checkpoints that do not say. safe : accept only those that are safe to open.
+    search : what of the folder is passed over, and whether links are followed.
 
     A rendering that fails has a row that says so. Raises UsageError and its kind before any work,
     KeyboardInterrupt when interrupted: what was packed stays in the cache.
@@ -128,14 +133,14 @@ def evaluate(
     )
     size = _common_fit(shown, fit, voice)
     _note_partners(shown, about["detector_sha256"], voice)
-    found = find_dataset(data, annotations, val=val, seed=seed)
+    found = find_dataset(data, annotations, val=val, seed=seed, search=search)
     voice.notes_on(found)
     chosen, name = chosen_split(found, split, voice)
     _note_overlap(shown, data, name, (val or 0.0, seed), voice)
-    categories = category_map(chosen.categories, guide)
+    categories = category_map(chosen.categories, guide, chosen.unused)
     folder = os.fspath(cache) if cache is not None else cache_folder(data)
     colors = list(dict.fromkeys(one.input_color for one in shown))
-    images = _prepared(chosen, folder, colors, size, annotation_frame, workers, voice)
+    images, left_out = _prepared(chosen, folder, colors, size, annotation_frame, workers, voice)
     scope = scope_of(images, categories, voice)
     bench = _Bench(guide, scope, masks_of_attributes(scope.images[colors[0]]), where, voice)
     return Comparison(
@@ -155,6 +160,7 @@ def evaluate(
             "device": _device_name(where),
         },
         notes=tuple(voice.notes),
+        photographs=left_out,
     )
 
 
@@ -221,9 +227,13 @@ def _prepared(
     annotation_frame: str,
     workers: int | None,
     voice: Voice,
-) -> dict[str, list[PreparedImage]]:
-    """The photographs in each input colour; only those that could be packed in all of them."""
+) -> tuple[dict[str, list[PreparedImage]], LeftOut]:
+    """The photographs in each input colour, and what is not among them.
+
+    Only those are used that could be packed in all colours.
+    """
     by_color = {}
+    failures: dict[str, str] = {}
     for color in colors:
         prepared = prepare(
             dataset,
@@ -234,6 +244,7 @@ def _prepared(
             workers=workers,
             on_event=voice.packing(color),
         )
+        failures |= prepared.failures
         by_color[color] = {one.source: one for part in prepared.images.values() for one in part}
     usable = [s.path for s in dataset.samples if all(s.path in by for by in by_color.values())]
     if not usable:
@@ -241,7 +252,11 @@ def _prepared(
             f"{display_path(dataset.root)}: none of its {len(dataset.samples)} photographs can be "
             "used; see rawisp validate"
         )
-    return {color: [by[path] for path in usable] for color, by in by_color.items()}
+    named = {os.path.relpath(path, dataset.root): why for path, why in failures.items()}
+    left_out = left_out_of(len(usable), dataset.left_out, named)
+    say = voice.failure if left_out.failed else voice.note
+    say(str(left_out), keep=bool(left_out.groups))
+    return {color: [by[path] for path in usable] for color, by in by_color.items()}, left_out
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rawisp.batch.events import Event, OnEvent
-from rawisp.data.annotations.labels import unusable
+from rawisp.data.annotations.labels import said_of
 from rawisp.data.folder import DataSet
 from rawisp.errors import display_path
 
 
 @dataclass(frozen=True)
 class EvaluationEvent:
-    """kind "note": `text`. "progress": `done` photographs of `total` in the stage "packing", where
-    `text` is a colour, or in the stage "evaluating", over all renderings, where it is the one under
-    way. "row": the rendering `text` is finished, `done` of `total`.
+    """kind "note": `text`. "failure": `text` on a photograph that is left out. "progress": `done`
+    photographs of `total` in the stage "packing", where `text` is a colour, or in the stage
+    "evaluating", over all renderings, where it is the one under way. "row": the rendering `text` is
+    finished, `done` of `total`.
     """
 
-    kind: Literal["note", "progress", "row"]
+    kind: Literal["note", "failure", "progress", "row"]
     text: str = ""
     stage: Literal["", "packing", "evaluating"] = ""
     done: int = 0
@@ -50,8 +51,14 @@ class Voice:
         """What was found, and what is wrong with it."""
         for text in dataset.notes:
             self.note(text)
-        if text := unusable(dataset.problems):
+        for text in said_of(dataset.problems):
             self.note(text)
+
+    def failure(self, text: str, *, keep: bool = False) -> None:
+        """A sentence on what could not be used, which is never kept from a person."""
+        if keep:
+            self.notes.append(text)
+        self.say(EvaluationEvent("failure", text))
 
     def packing(self, color: str) -> OnEvent:
         """Turns what packing reports into notes and progress."""
@@ -64,10 +71,10 @@ class Voice:
             elif event.kind == "plan":
                 done, total = 0, event.total
             else:
-                done += 1
+                done = min(done + 1, total)  # one may be packed and then fail for its boxes
                 if event.status == "failed":
                     source = display_path(event.record["source"])
-                    self.note(f"{source}: {event.record['reason']}")
+                    self.failure(f"{source}: {event.record['reason']}")
                 self.say(EvaluationEvent("progress", color, "packing", done, total))
 
         return forward

@@ -73,7 +73,7 @@ def _cell(value: float, digits: int = 3) -> str:
 
 def record(comparison: Comparison) -> dict[str, Any]:
     """JSON values; NaN is null."""
-    values = asdict(comparison)
+    values = {**asdict(comparison), "photographs": comparison.photographs.record()}
     for row, before in zip(values["rows"], comparison.rows, strict=True):
         precision = row.pop("precision")
         numbers = {key: precision[key] for key in ("ap", "ap50", "ap75", "ar")}
@@ -175,7 +175,8 @@ def _write(file: Any, text: str) -> None:
 
 def exit_code(comparison: Comparison, fail_under: float | None = None) -> int:
     """0; 1 if a photograph or a rendering failed, or the last AP50 is under `fail_under`."""
-    failed = comparison.failed > 0 or any(row.error for row in comparison.rows)
+    failed = comparison.failed > 0 or comparison.photographs.failed > 0
+    failed = failed or any(row.error for row in comparison.rows)
     return int(failed or (fail_under is not None and is_under(comparison, fail_under)))
 
 

@@ -42,7 +42,7 @@ def scope_of(
     left_out = {
         name: sum(int((image.classes == index).sum()) for image in first)
         for index, name in enumerate(categories.categories)
-        if table[index] < 0
+        if table[index] < 0 and name not in categories.unused
     }
     kept = {color: [_restricted(image, table) for image in each] for color, each in images.items()}
     mine = next(iter(kept.values()))

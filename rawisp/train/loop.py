@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from rawisp.checkpoint.export import export_checkpoint
@@ -71,6 +72,10 @@ class Trainer:
         freeze(self.guide)
         self.frozen_hash = weights_hash(self.guide)
         self.data_hash = hash_of([*training, *held_out])
+        # Earlier runs left classes out that no box uses, and numbered the others anew.
+        used = [name not in categories.unused for name in categories.categories]
+        numbers = np.cumsum(used, dtype=np.int64) - 1
+        self.earlier_data_hash = hash_of([*training, *held_out], numbers)
         self.loader = Loader(
             training,
             categories,
@@ -110,7 +115,7 @@ class Trainer:
                 f"{display_path(self.folder)}: the run was begun with another detector than "
                 f"{self.config.detector} with these weights"
             )
-        if saved["data_hash"] != self.data_hash:
+        if saved["data_hash"] not in (self.data_hash, self.earlier_data_hash):
             raise CheckpointError(
                 f"{display_path(self.folder)}: the run was begun with other photographs or boxes; "
                 "give the same data, or start a new run"
@@ -163,11 +168,21 @@ class Trainer:
         """Epoch 0. It is no state to continue from: a run that ends here begins again."""
         if book is not None:
             with state.files_of(self.folder):
-                record = self.judge.before()
+                record = {**self.judge.before(), **self._photographs()}
                 book.append(record)
             self.position.lines = len(book.records)
             self.on_event(TrainEvent("epoch", values=record))
         self.team.wait()
+
+    def _photographs(self) -> dict[str, int]:
+        """How many are used, and how many are left out: in each line of metrics.jsonl."""
+        told = self.judge.about.get(
+            "photographs", {"used": len(self.loader.images), "left_out": []}
+        )
+        return {
+            "photographs": told["used"],
+            "left_out": sum(group["count"] for group in told["left_out"]),
+        }
 
     def _strategy(self) -> Strategy:
         common = (self.config, self.isp, self.guide, self.loader, self.team)
@@ -186,8 +201,13 @@ class Trainer:
             raise TrainingError(f"{self.config.isp} has no parameters to learn")
         lr, decay = self.config.lr, self.config.weight_decay
         if self.config.optimizer == "sgd":
-            momentum = {"momentum": self.config.momentum, "nesterov": self.config.nesterov}
-            return torch.optim.SGD(parameters, lr, weight_decay=decay, **momentum)
+            return torch.optim.SGD(
+                parameters,
+                lr,
+                momentum=self.config.momentum,
+                nesterov=self.config.nesterov,
+                weight_decay=decay,
+            )
         kind = torch.optim.AdamW if self.config.optimizer == "adamw" else torch.optim.Adam
         return kind(parameters, lr, weight_decay=decay)
 
@@ -311,6 +331,7 @@ class Trainer:
             "loss": sum(losses.values()),
             "losses": losses,
             **({"agent": told} if told else {}),
+            **self._photographs(),
             "seconds": round(seconds, 3),
         }
         position.epoch, position.step, position.sums = position.epoch + 1, 0, {}

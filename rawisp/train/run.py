@@ -13,8 +13,9 @@ import torch
 from rawisp.batch.events import Event
 from rawisp.batch.prepare import Prepared, cache_folder, prepare
 from rawisp.checkpoint.load import choose_device
-from rawisp.data.annotations.labels import unusable
+from rawisp.data.annotations.labels import said_of
 from rawisp.data.folder import DataSet, find_dataset
+from rawisp.data.left_out import LeftOut
 from rawisp.data.prepared import PreparedImage
 from rawisp.detect import Guide
 from rawisp.detect.categories import CategoryMap, category_map
@@ -26,6 +27,7 @@ from rawisp.errors import (
     UsageError,
     display_path,
 )
+from rawisp.raw.files import Search
 from rawisp.train import state
 from rawisp.train.config import TrainConfig
 from rawisp.train.distributed import team
@@ -47,7 +49,8 @@ class TrainResult:
     losses cannot be compared. epochs: how many were run in all. joint: whether the detector learned
     along in the best epoch. partner: RUN/detector.safetensors, the detector of the best joint
     epoch, None without a second phase. before, after: what was validated before learning and in the
-    best epoch, "ap", "ap50" and so on, empty where nothing was held out."""
+    best epoch, "ap", "ap50" and so on, empty where nothing was held out. left_out: which
+    photographs were not used."""
 
     checkpoint: str
     best: float
@@ -57,6 +60,7 @@ class TrainResult:
     partner: str | None = None
     before: Mapping[str, Any] = field(default_factory=dict)
     after: Mapping[str, Any] = field(default_factory=dict)
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def train(
@@ -67,6 +71,7 @@ def train(
     annotations: Sequence[Path] = (),
     cache: Path | None = None,
     resume: bool = False,
+    search: Search | None = None,
     on_event: OnTrainEvent = ignore_train_event,
 ) -> TrainResult:
     """Learns an ISP on an annotated folder of RAW files under the guidance of a detector.
@@ -82,6 +87,10 @@ def train(
     cache : where packed images are kept, by default below the user's cache folder.
     resume : continue the run in `out`; on the CPU the result is bit-identical to an uninterrupted
         run.
+    search : what of the folder is passed over, and whether links are followed.
+
+    A photograph that cannot be used is left out: TrainResult.left_out, config.json and each line of
+    metrics.jsonl say how many and why.
 
     The first event is the plan, after all that can be checked without decoding or downloading.
     Raises UsageError and its kind before any work, NothingToDoError when there is no photograph to
@@ -89,7 +98,7 @@ def train(
     OutputFullError when the run's folder cannot be written any more, KeyboardInterrupt when
     interrupted (continue with `resume`).
     """
-    begun = _begin(data, out, config, annotations, cache, resume)
+    begun = _begin(data, out, config, annotations, cache, resume, search)
     config, folder = begun.config, begun.plan.folder
     with team(choose_device(config.device)) as crew:
         if not crew.leads:
@@ -97,7 +106,7 @@ def train(
         on_event(TrainEvent("plan", values=begun.plan.record()))
         for text in begun.dataset.notes:
             on_event(TrainEvent("note", text))
-        if text := unusable(begun.dataset.problems):
+        for text in said_of(begun.dataset.problems):
             on_event(TrainEvent("note", text))
         guide = _guide(config)
         for text in guide.notes:
@@ -117,12 +126,14 @@ def train(
                 )
             crew.wait()
         assert prepared is not None
-        categories = category_map(prepared.categories, guide)
+        left_out = prepared.left_out
+        on_event(TrainEvent("failure" if left_out.failed else "note", str(left_out)))
+        categories = category_map(prepared.categories, guide, begun.dataset.unused)
         training, held_out = _splits(prepared, data)
         _note_categories(categories, on_event)
         _check_nights(config, training, data)
         if crew.leads:
-            _write_config(folder, config)
+            _write_config(folder, config, left_out)
         trainer = Trainer(
             config,
             folder,
@@ -132,11 +143,11 @@ def train(
             guide,
             crew,
             on_event,
-            _about(data, guide),
+            {**_about(data, guide), "photographs": left_out.record()},
         )
         if begun.saved is not None:
             trainer.restore(begun.saved)
-        return _result(trainer.run(), config)
+        return _result(trainer.run(), config, left_out)
 
 
 def plan_training(
@@ -147,12 +158,13 @@ def plan_training(
     annotations: Sequence[Path] = (),
     cache: Path | None = None,
     resume: bool = False,
+    search: Search | None = None,
 ) -> TrainPlan:
     """What `train` would do with the same arguments. Nothing is decoded, downloaded or written.
 
     Raises what `train` raises before any work.
     """
-    return _begin(data, out, config, annotations, cache, resume).plan
+    return _begin(data, out, config, annotations, cache, resume, search).plan
 
 
 @dataclass(frozen=True)
@@ -172,6 +184,7 @@ def _begin(
     annotations: Sequence[Path],
     cache: Path | None,
     resume: bool,
+    search: Search | None,
 ) -> _Begun:
     folder = os.fspath(out)
     saved = state.read_state(folder) if resume else None
@@ -179,7 +192,7 @@ def _begin(
     check_paths(data, out, config, cache)
     device = choose_device(config.device)
     _guide_settings(config).check()
-    found = find_dataset(data, annotations, val=config.val or None, seed=config.seed)
+    found = find_dataset(data, annotations, val=config.val or None, seed=config.seed, search=search)
     used = tuple(s for s in found.samples if s.split in (None, "train", "val"))
     training = sum(sample.split != "val" for sample in used)
     if not training:
@@ -248,7 +261,7 @@ def saved_config(out: Path) -> TrainConfig:
     return TrainConfig.from_record(state.read_state(os.fspath(out))["config"])
 
 
-def _result(ending: Ending, config: TrainConfig) -> TrainResult:
+def _result(ending: Ending, config: TrainConfig, left_out: LeftOut) -> TrainResult:
     value, epoch = ending.best
     by_epoch = {record["epoch"]: record.get("validation", {}) for record in ending.records}
     partner = os.path.join(os.path.dirname(ending.checkpoint), PARTNER)
@@ -261,6 +274,7 @@ def _result(ending: Ending, config: TrainConfig) -> TrainResult:
         partner=partner if ending.best_joint is not None else None,
         before=by_epoch.get(0, {}),
         after=by_epoch.get(epoch, {}),
+        left_out=left_out,
     )
 
 
@@ -306,12 +320,12 @@ def _check_nights(config: TrainConfig, training: Sequence[PreparedImage], data: 
         )
 
 
-def _write_config(folder: str, config: TrainConfig) -> None:
+def _write_config(folder: str, config: TrainConfig, left_out: LeftOut) -> None:
     try:
         os.makedirs(folder, exist_ok=True)
         path = os.path.join(folder, CONFIG_FILE)
         with open(f"{path}.rawisp-tmp", "w", encoding="utf-8") as file:
-            json.dump(config.record(), file, indent=1)
+            json.dump({**config.record(), "photographs": left_out.record()}, file, indent=1)
         os.replace(f"{path}.rawisp-tmp", path)
     except OSError as error:
         raise OutputError(f"{display_path(folder)}: cannot be written ({error.strerror})") from None
@@ -339,9 +353,9 @@ def _note_categories(categories: CategoryMap, on_event: OnTrainEvent) -> None:
 
 
 def _forward(event: Event, on_event: OnTrainEvent) -> None:
-    """What packing reports, as notes; only notes and failures."""
+    """What packing reports; only notes and failures."""
     if event.kind == "note":
         on_event(TrainEvent("note", event.text))
     elif event.kind == "result" and event.status == "failed":
         source = display_path(event.record["source"])
-        on_event(TrainEvent("note", f"{source}: {event.record['reason']}"))
+        on_event(TrainEvent("failure", f"{source}: {event.record['reason']}"))

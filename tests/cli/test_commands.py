@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -142,6 +143,8 @@ def test_verbose_has_a_line_per_file(
     done = run_rawisp("pack", with_a_bad_one, "-o", tmp_path / "out", "-v")
     for n in (0, 1, 2, 4, 5):
         assert f"{n}.ARW -> {n}.npy: done (" in done.stderr
+    (failed,) = [line for line in done.stderr.splitlines() if "3.ARW: " in line]
+    assert re.search(r"does not begin like any camera RAW.* \(\d+\.\d\d s\)$", failed)
     assert done.stdout == ""
 
 

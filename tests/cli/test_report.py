@@ -1,4 +1,4 @@
-"""What a run says of its pace, with a clock that the test turns."""
+"""What a run says of its pace, with a clock that the test turns, and of many failures."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from rawisp.batch import Event
+from rawisp.batch import Event, RunReport
+from rawisp.batch.records import RunRecords
 from rawisp.cli import report as report_module
-from rawisp.cli.report import Reporter
+from rawisp.cli.report import Reporter, summary
 
 
 class Clock:
@@ -57,3 +58,24 @@ def test_nothing_is_foretold_before_a_file_has_ended(
     clock.now += 60.0
     reporter(result("skipped"))
     assert capsys.readouterr().err == "pack: 1/3 \n"
+
+
+def report_of(reasons: list[str]) -> RunReport:
+    held = {
+        f"{n}.npy": {"source": f"{n}.ARW", "output": f"{n}.npy", "status": "failed", "reason": one}
+        for n, one in enumerate(reasons)
+    }
+    return RunReport(records=RunRecords(list(held), held=held), outputs_folder="out")
+
+
+def test_more_failures_than_a_screen_are_counted_by_reason() -> None:
+    cut = [f"ends {n} bytes before its picture does; copy it again" for n in range(30)]
+    others = [f"reason {letter}" for letter in "abcdefgh"]
+    text = summary("pack", report_of([*others, *cut, "is empty", "is empty"])).splitlines()[1]
+    assert text.startswith("40 files failed: 30 ends N bytes before its picture does; 2 is empty; ")
+    assert "; 5 for other reasons. " in text
+    assert text.endswith("Each has a line in out/manifest.jsonl.")
+
+
+def test_few_failures_are_not_counted_again() -> None:
+    assert "\n" not in summary("pack", report_of(["is empty"] * 20))

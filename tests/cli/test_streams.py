@@ -129,6 +129,9 @@ def test_a_file_that_the_system_refuses_is_named(
 
     monkeypatch.setattr("rawisp.batch.info_files", refused)
     done = call_main("info", tmp_path)
-    reason = "No space left on device" if code == 1 else "Read-only file system"
+    reason = {
+        1: "No space left on device; free some space",
+        2: "Read-only file system; choose a place that can be written",
+    }[code]
     assert done.stderr == f"rawisp: {tmp_path}/cache: {reason}\n"
     assert done.returncode == code and done.stdout == ""

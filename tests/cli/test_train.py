@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -191,4 +192,23 @@ def test_a_file_that_is_refused_is_named_and_not_taken_for_stdout(
     monkeypatch.setattr("rawisp.train.run.train", refuse)
     done = call_main("train", sample_data, "-o", tmp_path / "r", "--cache", tmp_path / "c")
     assert done.returncode == 2
-    assert done.stderr == "rawisp: /the/cache: cannot be used (Read-only file system)\n"
+    advice = "choose a place that can be written"
+    assert done.stderr == f"rawisp: /the/cache: Read-only file system; {advice}\n"
+
+
+def test_photographs_that_fail_are_said_even_when_quiet_and_the_exit_code_is_1(
+    sample_data: Path, tmp_path: Path
+) -> None:
+    """Two empty files of 14: the checkpoint is there, and nobody can believe that it is of 14."""
+    data, run = shutil.copytree(sample_data, tmp_path / "night"), tmp_path / "run"
+    for path in sorted((data / "Sony").glob("*.ARW"))[:2]:
+        path.write_bytes(b"")
+    done = CliRunner().invoke(app, command(data, run, tmp_path / "cache", "-q"))
+    assert done.exit_code == 1
+    (line,) = [text for text in done.stderr.splitlines() if "photographs used" in text]
+    assert line.startswith("12 photographs used, 2 left out: Sony/")
+    assert (run / "isp.safetensors").exists()
+    told = json.loads((run / "config.json").read_text())["photographs"]
+    assert told["used"] == 12 and [g["count"] for g in told["left_out"]] == [2]
+    for epoch in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()):
+        assert (epoch["photographs"], epoch["left_out"]) == (12, 2)

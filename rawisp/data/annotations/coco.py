@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
+from rawisp.data.annotations.judge import Evidence, judge
 from rawisp.data.annotations.labels import LabelSet, name_of, raw_suffix_of
 from rawisp.data.annotations.rows import Box, BoxRows, Classes, ProblemList, finite, short
 from rawisp.data.annotations.text import read_text
@@ -73,18 +74,20 @@ def read_coco(path: str, *, root: str | None = None) -> CocoFile:
         elif not (is_id(identity) and identity in named):  # else its image was left out, as said
             problems.wrong(place, f"no image has its image_id {short(repr(identity))}")
     labeled = []
+    evidence = Evidence()
     coco_images: dict[str, Json] = {}
     kept: dict[str, Json] = {}
     without_area: Counter[str] = Counter()
     for number, image in images.items():
         boxes = BoxRows((int(image["width"]), int(image["height"])), problems)
         for place, annotation in rows[number]:
-            _add(boxes, place, annotation, class_of)
+            _add(boxes, place, annotation, class_of, evidence)
         name = name_of(_relative(image["file_name"], root))
         one = boxes.image(name, image["id"], place=f"images[{number}]")
         if one is None:
             continue
-        labeled.append(replace(one, suffix=raw_suffix_of(image["file_name"])))
+        suffix, others = raw_suffix_of(image["file_name"]), _other_names(image)
+        labeled.append(replace(one, suffix=suffix, other_names=others))
         coco_images[one.place] = image
         used = set(one.where)
         for place, annotation in rows[number]:
@@ -92,6 +95,7 @@ def read_coco(path: str, *, root: str | None = None) -> CocoFile:
                 kept[place] = _usable_shapes(place, annotation, problems)
             else:
                 without_area[one.place] += _has_no_area(_box(annotation.get("bbox")))
+    judge(path, evidence, "xywh")
     _say_what_was_mended(document["annotations"], numbers, class_of, problems)
     names = tuple(str(entry["name"]).strip() for entry in classes)
     labels = LabelSet(path, "COCO", names, tuple(labeled), tuple(problems.problems))
@@ -255,7 +259,9 @@ def _annotations(entries: list[Any], problems: ProblemList) -> list[tuple[str, J
     return usable
 
 
-def _add(boxes: BoxRows, place: str, annotation: Json, class_of: _Lookup[int]) -> None:
+def _add(
+    boxes: BoxRows, place: str, annotation: Json, class_of: _Lookup[int], evidence: Evidence
+) -> None:
     if "bbox" not in annotation:
         boxes.refuse(place, 'has no "bbox"')
         return
@@ -265,13 +271,27 @@ def _add(boxes: BoxRows, place: str, annotation: Json, class_of: _Lookup[int]) -
             place, f"its bbox {short(repr(annotation['bbox']))} is not four finite numbers"
         )
         return
+    evidence.add(box, boxes.size)
     label = class_of.find(annotation.get("category_id"))
     if label is None:
         listed = short(repr(annotation.get("category_id")))
         boxes.refuse(place, f"its category_id {listed} is not among the categories listed")
         return
     attributes = {key: value for key, value in annotation.items() if key not in _NO_ATTRIBUTES}
-    boxes.add(place, box, label, attributes)
+    boxes.add_rotated(place, box, label, attributes, _rotation(annotation))
+
+
+def _rotation(annotation: Json) -> float:
+    """Degrees by which CVAT's rectangle is turned."""
+    more = annotation.get("attributes")
+    return (finite(more.get("rotation")) if isinstance(more, dict) else None) or 0.0
+
+
+def _other_names(image: Json) -> tuple[str, ...]:
+    """Roboflow keeps the name of before its export in extra.name."""
+    extra = image.get("extra")
+    name = extra.get("name") if isinstance(extra, dict) else None
+    return (name_of(name),) if isinstance(name, str) and name.strip() else ()
 
 
 def _box(value: Any) -> Box | None:
@@ -301,6 +321,8 @@ def _usable_shapes(place: str, annotation: Json, problems: ProblemList) -> Json:
         problems.mended(place, "its keypoints are no numbers [x, y, v, x, y, v, ...]; left out")
     if "area" in kept and finite(kept["area"]) is None:
         del kept["area"]  # the box's own stands in for it
+    if _rotation(annotation):  # the box is the upright one around it from here on
+        kept["attributes"] = {**kept["attributes"], "rotation": 0.0}
     return kept
 
 

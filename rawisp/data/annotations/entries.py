@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 from rawisp.data.annotations.coco import CocoFile, Json, read_coco
@@ -166,7 +167,8 @@ def _coco_entries(coco: CocoFile) -> Annotations:
     top = {key: value for key, value in document.items() if key not in _NOT_CARRIED}
     origin = Origin(os.path.abspath(labels.path), "COCO", categories, top)
     image_ids = _ids_by_place(document["images"], "images")
-    object_ids = _ids_by_place(document["annotations"], "annotations")
+    # pycocotools takes a box with the id 0 for one that was not found.
+    object_ids = _ids_by_place(document["annotations"], "annotations", least=1)
     split = split_of_file(labels.path)
     entries = []
     for image in labels.images:
@@ -181,10 +183,10 @@ def _coco_entries(coco: CocoFile) -> Annotations:
     return Annotations(labels, origin, tuple(entries))
 
 
-def _ids_by_place(entries: Sequence[Any], name: str) -> dict[str, int]:
+def _ids_by_place(entries: Sequence[Any], name: str, least: int | None = None) -> dict[str, int]:
     """Whole-number ids of a COCO list, by each entry's place; they depend on nothing else."""
     ids = [entry.get("id") if isinstance(entry, dict) else None for entry in entries]
-    return {f"{name}[{n}]": number for n, number in enumerate(integer_ids(ids))}
+    return {f"{name}[{n}]": number for n, number in enumerate(integer_ids(ids, least))}
 
 
 def _with_id(entry: Json, number: int) -> Json:
@@ -203,12 +205,18 @@ def _coco_object(annotation: Json, box: list[float]) -> Json:
     return {**kept, "bbox": box}
 
 
-def integer_ids(ids: Sequence[Any]) -> list[int]:
-    """The ids themselves where all are different whole numbers, else 1, 2, 3, ..."""
+def integer_ids(ids: Sequence[Any], least: int | None = None) -> list[int]:
+    """The ids themselves where all are different whole numbers, else 1, 2, 3, ...
+
+    Those below `least` become numbers above all others.
+    """
     numbers = [int(n) for n in ids if type(n) is not bool and _is_whole(n)]
-    if len(numbers) == len(ids) == len(set(numbers)):
-        return numbers
-    return list(range(1, len(ids) + 1))
+    if not len(numbers) == len(ids) == len(set(numbers)):
+        return list(range(1, len(ids) + 1))
+    if least is not None and numbers and min(numbers) < least:
+        above = count(max(*numbers, least - 1) + 1)
+        return [number if number >= least else next(above) for number in numbers]
+    return numbers
 
 
 def _is_whole(value: Any) -> bool:

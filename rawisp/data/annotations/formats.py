@@ -13,10 +13,12 @@ from rawisp.data.annotations.voc import read_voc
 from rawisp.data.annotations.yolo import is_label_file, read_yolo
 from rawisp.errors import AnnotationError, InputError, display_path
 from rawisp.raw import open_regular_file
-from rawisp.raw.files import find_sources, suffix_of
+from rawisp.raw.files import Search, find_sources, suffix_of
 
 ANNOTATION_SUFFIXES = frozenset([".json", ".xml", ".txt", ".yaml", ".yml"])
 _YAML = (".yaml", ".yml")
+# What COCO calls its other tasks on the photographs of instances_val2017.json.
+_TASK = re.compile(r"(person_keypoints|stuff|panoptic)_")
 _CHUNK, _OVERLAP = 1 << 20, 32  # bytes
 _KNOWN = "a COCO .json, VOC .xml, YOLO data.yaml, or a folder of .xml or .txt"
 
@@ -73,19 +75,26 @@ def _reader_of_folder(folder: str) -> Reader:
 class Kinds:
     """Annotation files below a folder, by format, told from their first bytes.
 
-    ours: COCO files that rawisp wrote, in the pixels of its outputs; texts: those that may be YOLO
-    labels by name; other: what is no annotation file.
+    ours: COCO files that rawisp wrote, in the pixels of its outputs; siblings: COCO's files of
+    captions, and of keypoints or surfaces where the objects of the same photographs have a file of
+    their own; texts: those that may be YOLO labels by name; other: what is no annotation file.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, search: Search | None = None) -> None:
         self.coco: list[str] = []
         self.ours: list[str] = []
+        self.siblings: list[str] = []
         self.voc: list[str] = []
         self.yaml: list[str] = []
         self.texts: list[str] = []
         self.other: list[str] = []
-        for source in find_sources([folder], ANNOTATION_SUFFIXES).sources:
+        for source in find_sources([folder], ANNOTATION_SUFFIXES, search=search).sources:
             self._kind_of(source.path).append(source.path)
+        objects = {path for path in self.coco if _TASK.match(os.path.basename(path)) is None}
+        for path in [path for path in self.coco if path not in objects]:
+            if _objects_beside(path) in objects:
+                self.coco.remove(path)
+                self.siblings.append(path)
 
     def _kind_of(self, path: str) -> list[str]:
         suffix = suffix_of(path)
@@ -99,15 +108,26 @@ class Kinds:
         return kind if re.search(mark, head) else self.other
 
     def _kind_of_json(self, path: str) -> list[str]:
-        """COCO is told by the names of its two lists, which may be anywhere in the file."""
+        """COCO is told by the names of its two lists, which may be anywhere in the file.
+
+        Its captions have them, too, and no boxes.
+        """
+        captions = boxes = False
         wanted = [b'"images"', b'"annotations"']
         for number, chunk in enumerate(_chunks(path)):
             if number == 0 and re.match(rb'(\xef\xbb\xbf)?\s*\{\s*"rawisp"\s*:', chunk):
                 return self.ours
             wanted = [key for key in wanted if key not in chunk]
-            if not wanted:
-                return self.coco
-        return self.other
+            captions, boxes = captions or b'"caption"' in chunk, boxes or b'"bbox"' in chunk
+            if not wanted and (boxes or captions):
+                return self.coco if boxes else self.siblings
+        return self.other if wanted else self.coco
+
+
+def _objects_beside(path: str) -> str:
+    """person_keypoints_val2017.json -> instances_val2017.json"""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, _TASK.sub("instances_", name))
 
 
 def _chunks(path: str) -> Iterator[bytes]:

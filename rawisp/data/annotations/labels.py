@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,11 @@ IMAGE_SUFFIXES = RAW_SUFFIXES | frozenset(
 )
 
 
+_EXPORTED_PREFIX = re.compile(r"^[0-9a-f]{8}-")
+_EXPORTED_HASH = re.compile(r"\.rf\.[0-9A-Za-z]{6,}$")
+_EXPORTED_SUFFIX = re.compile("_(" + "|".join(s[1:] for s in sorted(IMAGE_SUFFIXES)) + ")$", re.I)
+
+
 @dataclass(frozen=True)
 class LabeledImage:
     """The boxes of one photograph, in the frame that they were drawn on.
@@ -34,6 +40,7 @@ class LabeledImage:
     photograph's own entry in it ("images[3]", "" for a file of its own); where: each box's
     ("annotations[3]", "line 7"). split: "train", "val" or "test" where the format says. suffix: of
     the RAW file that is named (".arw"), "" where none is; it decides between files of one name.
+    other_names: what else the format says that the photograph was called, likewise without suffix.
     """
 
     name: str
@@ -47,6 +54,7 @@ class LabeledImage:
     place: str = ""
     split: str | None = None
     suffix: str = ""
+    other_names: tuple[str, ...] = ()
 
 
 class Problem(NamedTuple):
@@ -74,12 +82,22 @@ def unusable(problems: Sequence[Problem]) -> str:
     return f"{text}; rawisp validate lists them"
 
 
+def said_of(problems: Sequence[Problem]) -> list[str]:
+    """Sentences on what could not be used and on what was mended; none where nothing is wrong."""
+    said = [text] if (text := unusable(problems)) else []
+    mended = [problem for problem in problems if problem.mended]
+    if mended:
+        said.append(f"{len(mended)} annotations were mended, the first: {mended[0]}")
+    return said
+
+
 @dataclass(frozen=True)
 class LabelSet:
     """All labels of one annotation file or folder.
 
     format: "COCO", "VOC" or "YOLO". categories: class names by index, unique; those that the format
-    lists, where it lists any. problems: rows that were left out or mended, never silently.
+    lists, where it lists any. problems: rows that were left out or mended, never silently. notes:
+    sentences on what was understood and is worth a look.
     """
 
     path: str
@@ -87,6 +105,7 @@ class LabelSet:
     categories: tuple[str, ...]
     images: tuple[LabeledImage, ...]
     problems: tuple[Problem, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
 def located(file: str, place: str) -> str:
@@ -103,6 +122,18 @@ def raw_suffix_of(file_name: str) -> str:
     """ ".arw" of a.ARW; "" of what is no RAW file's name."""
     suffix = os.path.splitext(file_name)[1].casefold()
     return suffix if suffix in RAW_SUFFIXES else ""
+
+
+def stems_of(name: str) -> tuple[str, ...]:
+    """The last part of a photograph's name, and what it was called before a tool exported it.
+
+    Label Studio puts eight hexadecimal digits before the name (a1b2c3d4-DSC1), Roboflow the suffix
+    and a hash after it (DSC1_jpg.rf.HASH).
+    """
+    stem = name.rpartition("/")[2]
+    before = _EXPORTED_SUFFIX.sub("", _EXPORTED_HASH.sub("", stem)) if ".rf." in stem else stem
+    before = _EXPORTED_PREFIX.sub("", before)
+    return (stem,) if before == stem or not before else (stem, before)
 
 
 def name_of_label(file_name: str) -> str:

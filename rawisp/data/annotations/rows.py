@@ -37,6 +37,15 @@ def finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def around_rotated(box: Box, degrees: float) -> Box:
+    """The upright box around `box` turned by an angle about its centre."""
+    x, y, width, height = box
+    angle = math.radians(degrees)
+    cosine, sine = abs(math.cos(angle)), abs(math.sin(angle))
+    wide, high = width * cosine + height * sine, width * sine + height * cosine
+    return x + (width - wide) / 2, y + (height - high) / 2, wide, high
+
+
 @dataclass
 class ProblemList:
     """What is wrong with one annotation file."""
@@ -108,6 +117,17 @@ class BoxRows:
         self.classes.append(label)
         self.attributes.append(attributes)
         self.where.append(place)
+
+    def add_rotated(
+        self, place: str, box: Box, label: int, attributes: Mapping[str, Any], degrees: float
+    ) -> None:
+        """As `add`, the box around it where it is turned, as CVAT's rectangles can be."""
+        if degrees % 180.0:
+            self.problems.mended(
+                place, f"is rotated by {degrees:g} degrees; the upright box around it is taken"
+            )
+            box = around_rotated(box, degrees)
+        self.add(place, box, label, attributes)
 
     def refuse(self, place: str, what: str) -> None:
         """Leaves a row out."""

@@ -12,25 +12,32 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rawisp.data.annotations.judge import Evidence, judge
 from rawisp.data.annotations.labels import LabeledImage, LabelSet, Problem, name_of_label
 from rawisp.data.annotations.rows import Box, BoxRows, Classes, ProblemList, finite, short
 from rawisp.data.annotations.xml_file import Element, read_xml
 from rawisp.errors import AnnotationError, display_path
-from rawisp.raw.files import find_sources
+from rawisp.raw.files import Search, find_sources
 
 _FLAGS = ("difficult", "truncated", "occluded")
 
 
 @dataclass(frozen=True)
 class _Object:
-    """One row: its box on continuous edges, or a complaint; `mended`: what was put right."""
+    """One row: its box on continuous edges, or a complaint; `mended`: what was put right.
+
+    written: the corners as the file has them, None where they are no numbers. degrees: by which
+    the box is turned about its centre.
+    """
 
     place: str
     name: str
     box: Box | None
     complaint: str
     mended: str
+    written: Box | None
     attributes: dict[str, object]
+    degrees: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class _Photograph:
     objects: list[_Object]
 
 
-def read_voc(path: str, *, root: str | None = None) -> LabelSet:
+def read_voc(path: str, *, root: str | None = None, search: Search | None = None) -> LabelSet:
     """The boxes of one XML file, or of all below a folder.
 
     Names are relative to `root`, else to the folder. In a folder a file that cannot be read is a
@@ -52,7 +59,7 @@ def read_voc(path: str, *, root: str | None = None) -> LabelSet:
     """
     named = not os.path.isdir(path)
     problems: list[Problem] = []
-    photographs = list(_photographs(path, root, problems, named))
+    photographs = list(_photographs(path, root, problems, named, search))
     if not photographs:
         if problems:
             raise AnnotationError(f"{display_path(problems[0].file)}: {problems[0].what}")
@@ -61,19 +68,21 @@ def read_voc(path: str, *, root: str | None = None) -> LabelSet:
     sizes = {one.size for one in photographs if one.size}
     only_size = sizes.pop() if len(sizes) == 1 else None
     images = []
+    evidence = Evidence()
     for one in photographs:
         listed = ProblemList(one.path)
-        images.append(_image(one, only_size, classes, listed))
+        images.append(_image(one, only_size, classes, listed, evidence))
         problems += listed.problems
+    judge(path, evidence, "corners")
     kept = tuple(image for image in images if image is not None)
     return LabelSet(path, "VOC", classes.names, kept, tuple(problems))
 
 
 def _photographs(
-    path: str, root: str | None, problems: list[Problem], named: bool
+    path: str, root: str | None, problems: list[Problem], named: bool, search: Search | None
 ) -> Iterator[_Photograph]:
     base = root or (os.path.dirname(path) if named else path) or "."
-    for source in find_sources([path], frozenset([".xml"])).sources:
+    for source in find_sources([path], frozenset([".xml"]), search=search).sources:
         try:
             element = read_xml(source.path)
         except AnnotationError as error:
@@ -104,7 +113,11 @@ def _size(root: Element) -> tuple[int, int] | None:
 
 
 def _image(
-    one: _Photograph, only_size: tuple[int, int] | None, classes: Classes, problems: ProblemList
+    one: _Photograph,
+    only_size: tuple[int, int] | None,
+    classes: Classes,
+    problems: ProblemList,
+    evidence: Evidence,
 ) -> LabeledImage | None:
     size = one.size
     if size is None:
@@ -117,28 +130,33 @@ def _image(
         )
     rows = BoxRows(size, problems)
     for row in one.objects:
+        if row.written is not None:
+            evidence.add(row.written, size)
         if row.box is None:
             rows.refuse(row.place, row.complaint)
             continue
         if row.mended:
             problems.mended(row.place, row.mended)
-        rows.add(row.place, row.box, classes.index(row.name), row.attributes)
+        label = classes.index(row.name)
+        rows.add_rotated(row.place, row.box, label, row.attributes, row.degrees)
     return rows.image(one.name, one.name)
 
 
 def _object(thing: Element) -> _Object:
     name = thing.text_of("name")
-    box, said = _box(thing)
+    written, said = _corners(thing)
+    box, said = (None, said) if written is None else _edges(written)
     if not name:
         box, said = None, "an object without a name"
     elif box is None:
         said = f"{short(name)} {said}"
     complaint, mended = ("", said) if box else (said, "")
-    return _Object(thing.place, name, box, complaint, mended, _attributes(thing))
+    more = _attributes(thing), _rotation(thing)
+    return _Object(thing.place, name, box, complaint, mended, written, *more)
 
 
-def _box(thing: Element) -> tuple[Box | None, str]:
-    """The box on continuous edges and what was put right, or None and what is wrong."""
+def _corners(thing: Element) -> tuple[Box | None, str]:
+    """xmin, ymin, xmax, ymax as written, or None and what is wrong."""
     bounds = thing.first("bndbox")
     if bounds is None:
         return None, "has no bndbox"
@@ -148,7 +166,12 @@ def _box(thing: Element) -> tuple[Box | None, str]:
         if value is None:
             return None, f"has the {key} {short(repr(bounds.text_of(key)))}, no finite number"
         values.append(value)
-    xmin, ymin, xmax, ymax = values
+    return (values[0], values[1], values[2], values[3]), ""
+
+
+def _edges(corners: Box) -> tuple[Box, str]:
+    """The box on continuous edges and what was put right."""
+    xmin, ymin, xmax, ymax = corners
     said = ""
     # Since the last pixel is included, a box narrower than a pixel has xmin above xmax.
     if xmin >= xmax + 1 or ymin >= ymax + 1:
@@ -166,6 +189,15 @@ def _attributes(thing: Element) -> dict[str, object]:
             attributes[flag] = value != 0
     pose = thing.text_of("pose")
     return {**attributes, "pose": pose} if pose else attributes
+
+
+def _rotation(thing: Element) -> float:
+    """CVAT writes it among the attributes of an object, in degrees."""
+    listed = thing.first("attributes")
+    for attribute in listed.all("attribute") if listed is not None else ():
+        if attribute.text_of("name") == "rotation":
+            return _number(attribute.text_of("value")) or 0.0
+    return 0.0
 
 
 def _number(text: str) -> float | None:

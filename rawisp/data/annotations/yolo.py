@@ -1,7 +1,7 @@
 """YOLO: a text file for each photograph, a row for each box, relative to the frame.
 
-A row is `class cx cy width height`, or `class x y x y ...`, a polygon, which becomes its box. What
-frame "relative" means nothing in the format says; `LabeledImage.size` is None.
+What frame "relative" means nothing in the format says; `LabeledImage.size` is None. What a row may
+be, `yolo_rows` says.
 """
 
 from __future__ import annotations
@@ -12,23 +12,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rawisp.data.annotations.judge import Evidence, judge
 from rawisp.data.annotations.labels import (
+    IMAGE_SUFFIXES,
     LabeledImage,
     LabelSet,
     Problem,
     folded,
     name_of,
     name_of_label,
+    stems_of,
 )
-from rawisp.data.annotations.rows import Box, BoxRows, Classes, ProblemList, short
+from rawisp.data.annotations.rows import BoxRows, Classes, ProblemList, short
 from rawisp.data.annotations.text import read_lines
 from rawisp.data.annotations.yolo_config import YoloConfig, read_class_file, read_data_yaml
+from rawisp.data.annotations.yolo_rows import Line, read_row, refuse_poses
 from rawisp.errors import AnnotationError, display_path
-from rawisp.raw.files import find_sources, suffix_of
+from rawisp.raw.files import Search, find_sources, suffix_of
 
 _MAX_BYTES = 16 << 20
-_MOST_UNNAMED_CLASSES = 10_000  # a larger number is no class but a mistake
-_BEYOND = 0.01  # how far past 0 or 1 a coordinate may be and still be meant as relative
 
 # Texts that lie among label files and are none.
 _NO_LABELS = frozenset(
@@ -51,37 +53,60 @@ class _Label:
 
 
 def read_yolo(
-    path: str, *, root: str | None = None, stems: Collection[str] | None = None
+    path: str,
+    *,
+    root: str | None = None,
+    stems: Collection[str] | None = None,
+    search: Search | None = None,
 ) -> LabelSet:
     """The boxes of a data.yaml, or of all label files below a folder.
 
     Names are relative to `root`, else to data.yaml's base or the folder. stems: only photographs
-    with these (folded) names, when a folder holds other texts too. A label file that cannot be read
-    is a problem of its own; AnnotationError when none can.
+    with these (folded) names, when a folder holds other texts too. search: how folders are walked.
+
+    A photograph without a label file shows nothing where the layout says that it belongs to the
+    set: in a folder or list that data.yaml names, or in the images/ beside labels/. A label file
+    that cannot be read is a problem of its own; AnnotationError when none can, or when the rows
+    together cannot be what YOLO's are (see `judge` and `refuse_poses`).
     """
     problems = ProblemList(path)
     if os.path.isdir(path):
         config = YoloConfig(path, read_class_file(path))
-        labels = list(_in_folder(path, root or path, stems))
+        labels = list(_in_folder(path, root or path, stems, search))
     else:
         config = read_data_yaml(path, problems)
-        labels = list(_in_splits(config, root or config.base, problems))
+        labels = list(_in_splits(config, root or config.base, problems, search))
     if not labels:
         more = f" ({problems.problems[0].what})" if problems.problems else ""
         raise AnnotationError(f"{display_path(path)}: leads to no YOLO labels (.txt){more}")
     listed = problems.problems
+    texts = [_read(label) for label in labels]
+    if not config.keypoint_values:
+        refuse_poses(path, [line for lines, _ in texts for _, line in lines])
     images = []
-    for label in labels:
-        image, found = _image(label, config)
+    evidence = Evidence()
+    for label, (lines, complaint) in zip(labels, texts, strict=True):
+        image, found = _image(label, lines, complaint, config, evidence)
         images.append(image)
         listed += found
+    judge(path, evidence, "centre")
     kept = [image for image in images if image is not None]
     if not kept and listed:
         raise AnnotationError(
             f"{display_path(path)}: none of its {len(labels)} label files can be used "
             f"({display_path(listed[0].file)}: {listed[0].what})"
         )
-    return _labeled(path, config, kept, problems)
+    empty = [label for label in labels if not label.path]
+    return replace(_labeled(path, config, kept, problems), notes=_backgrounds(path, empty))
+
+
+def _backgrounds(path: str, empty: list[_Label]) -> tuple[str, ...]:
+    if not empty:
+        return ()
+    return (
+        f"{display_path(path)}: {len(empty)} photographs without a label file are taken as showing "
+        f"nothing, the first: {short(empty[0].name)}",
+    )
 
 
 def _labeled(
@@ -113,20 +138,56 @@ def is_label_file(path: str) -> bool:
     return suffix == ".txt" and stem not in _NO_LABELS
 
 
-def _in_folder(folder: str, root: str, stems: Collection[str] | None) -> Iterator[_Label]:
-    for source in find_sources([folder], frozenset([".txt"])).sources:
-        name = name_of_label(os.path.relpath(source.path, root))
-        wanted = stems is None or folded(os.path.basename(name)) in stems
-        if wanted and is_label_file(source.path):
+def _in_folder(
+    folder: str, root: str, stems: Collection[str] | None, search: Search | None
+) -> Iterator[_Label]:
+    """The label files below a folder, and the photographs in images/ that have none in labels/."""
+    named: set[str] = set()
+    images: set[str] = set()
+    for source in find_sources([folder], frozenset([".txt"]), search=search).sources:
+        if not is_label_file(source.path):
+            continue
+        beside = _images_beside(os.path.abspath(source.path))
+        if beside:
+            images.add(beside)
+        name = _name_of_pair(name_of_label(os.path.relpath(source.path, root)), beside)
+        if _wanted(name, stems):
+            named.add(folded(name))
             yield _Label(name, source.path)
+    for beside in sorted(images):
+        for source in find_sources([beside], IMAGE_SUFFIXES, search=search).sources:
+            pair = os.path.join(os.path.dirname(beside), "labels", source.relative)
+            name = _name_of_pair(name_of(os.path.relpath(pair, os.path.abspath(root))), beside)
+            if folded(name) not in named and _wanted(name, stems):
+                named.add(folded(name))
+                yield _Label(name, "", None, (source.path, ""))
 
 
-def _in_splits(config: YoloConfig, root: str, problems: ProblemList) -> Iterator[_Label]:
+def _wanted(name: str, stems: Collection[str] | None) -> bool:
+    return stems is None or any(folded(stem) in stems for stem in stems_of(name))
+
+
+def _images_beside(label: str) -> str:
+    """The folder images/ beside the last labels/ of an absolute path, "" if there is none."""
+    before, found, _ = label.rpartition("/labels/")
+    beside = os.path.join(before, "images")
+    return beside if found and os.path.isdir(beside) else ""
+
+
+def _name_of_pair(name: str, beside: str) -> str:
+    """The photograph of labels/a is images/a, where both folders are there."""
+    before, found, after = f"/{name}".rpartition("/labels/")
+    return f"{before}/images/{after}".removeprefix("/") if beside and found else name
+
+
+def _in_splits(
+    config: YoloConfig, root: str, problems: ProblemList, search: Search | None
+) -> Iterator[_Label]:
     seen: dict[str, str] = {}
     for split, entries in config.splits.items():
         taken = 0
         for entry in entries:
-            for label in _in_entry(entry, split, config.base, root, problems):
+            for label in _in_entry(entry, split, config.base, root, problems, search):
                 key = label.path or label.name
                 taken += seen.get(key, split) != split
                 if key not in seen:
@@ -139,21 +200,42 @@ def _in_splits(config: YoloConfig, root: str, problems: ProblemList) -> Iterator
 
 
 def _in_entry(
-    entry: str, split: str, base: str, root: str, problems: ProblemList
+    entry: str,
+    split: str,
+    base: str,
+    root: str,
+    problems: ProblemList,
+    search: Search | None,
 ) -> Iterator[_Label]:
     if os.path.isdir(entry):
+        named: set[str] = set()
         for folder in (_beside_images(entry), os.path.join(entry, "labels"), entry):
-            labels = list(_in_folder(folder, folder, None)) if os.path.isdir(folder) else []
+            labels = _labels_below(folder, search) if os.path.isdir(folder) else []
             for label in labels:
                 name = name_of(os.path.relpath(os.path.join(entry, f"{label.name}.txt"), root))
+                named.add(folded(name))
                 yield _Label(name, label.path, split)
             if labels:
+                for source in find_sources([entry], IMAGE_SUFFIXES, search=search).sources:
+                    name = name_of(os.path.relpath(source.path, root))
+                    if folded(name) not in named:
+                        named.add(folded(name))
+                        yield _Label(name, "", split, (problems.file, split))
                 return
         problems.wrong(split, f"{short(entry)} has no label files")
     elif suffix_of(entry) == ".txt":
         yield from _in_list(entry, split, base, root, problems)
     else:
         problems.wrong(split, f"{short(entry)} is neither a folder nor a list (.txt)")
+
+
+def _labels_below(folder: str, search: Search | None) -> list[_Label]:
+    """The label files below a folder that data.yaml names, called as they are below it."""
+    return [
+        _Label(name_of_label(source.relative), source.path)
+        for source in find_sources([folder], frozenset([".txt"]), search=search).sources
+        if is_label_file(source.path)
+    ]
 
 
 def _in_list(
@@ -187,58 +269,29 @@ def _beside_images(path: str) -> str:
     return os.path.normpath(f"{before}/labels/{after}")
 
 
-def _image(label: _Label, config: YoloConfig) -> tuple[LabeledImage | None, list[Problem]]:
+def _read(label: _Label) -> tuple[list[Line], str]:
+    """The lines of a label file, or why it cannot be read; none where there is no file."""
+    try:
+        return (read_lines(label.path, _MAX_BYTES) if label.path else []), ""
+    except AnnotationError as error:
+        return [], str(error).removeprefix(f"{display_path(label.path)}: ")
+
+
+def _image(
+    label: _Label, lines: list[Line], complaint: str, config: YoloConfig, evidence: Evidence
+) -> tuple[LabeledImage | None, list[Problem]]:
     file, place = (label.path, "") if label.path else label.listed
     problems = ProblemList(file)
-    rows = BoxRows(None, problems)
-    try:
-        lines = read_lines(label.path, _MAX_BYTES) if label.path else []
-    except AnnotationError as error:
-        problems.wrong("", str(error).removeprefix(f"{display_path(file)}: "))
+    if complaint:
+        problems.wrong("", complaint)
         return None, problems.problems
+    rows = BoxRows(None, problems)
     for where, line in lines:
-        row = _row(line, config)
-        if isinstance(row, str):
-            rows.refuse(where, row)
+        row = read_row(line, config)
+        if row.written is not None:
+            evidence.add(row.written, None)
+        if row.complaint:
+            rows.refuse(where, row.complaint)
         else:
-            rows.add(where, row[1], row[0], {})
+            rows.add(where, row.box, row.number, {})
     return rows.image(label.name, label.name, place=place, split=label.split), problems.problems
-
-
-def _row(line: str, config: YoloConfig) -> tuple[int, Box] | str:
-    """The class number and the box, or what is wrong."""
-    try:
-        values = [float(text) for text in line.split()]
-    except ValueError:
-        return f"{short(repr(line))} is not numbers"
-    if not np.isfinite(values).all():
-        return f"{short(repr(line))} has a value that is not finite"
-    number = _class_number(values[0], config)
-    if isinstance(number, str):
-        return number
-    count = len(values)
-    if count == 5 or (config.keypoint_values and count == 5 + config.keypoint_values):
-        cx, cy, width, height = values[1:5]
-        beyond = [v for v in (cx, cy, width, height) if v > 1 + _BEYOND]
-        beyond += [v for v in (cx, cy) if v < -_BEYOND]
-        box = (cx - width / 2, cy - height / 2, width, height)
-    elif count >= 7 and count % 2 == 1:
-        xs, ys = values[1::2], values[2::2]
-        beyond = [v for v in values[1:] if not -_BEYOND <= v <= 1 + _BEYOND]
-        box = (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
-    elif count == 1:
-        return "is a class without a box"
-    else:
-        return f"has {count} values; a box has 5, a polygon 7 or more, and an odd number"
-    return f"has the coordinate {beyond[0]:g}, not within 0 to 1" if beyond else (number, box)
-
-
-def _class_number(value: float, config: YoloConfig) -> int | str:
-    if value < 0 or not value.is_integer():
-        return f"its class {value:g} is no whole number from 0"
-    number = int(value)
-    if config.names is not None and number not in config.names:
-        return f"its class {number} is not among the {len(config.names)} that are named"
-    if config.names is None and number >= _MOST_UNNAMED_CLASSES:
-        return f"its class {number} is too large a number where no classes are named"
-    return number

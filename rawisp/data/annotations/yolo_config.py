@@ -35,7 +35,7 @@ def read_data_yaml(path: str, problems: ProblemList) -> YoloConfig:
     document = _document(path)
     here = os.path.dirname(path) or "."
     stated = document.get("path")
-    base = os.path.join(here, stated) if isinstance(stated, str) else here
+    base = os.path.join(here, stated) if isinstance(stated, str) and not _is_null(stated) else here
     if not os.path.isdir(base):
         problems.mended("path", f"{short(base)} does not exist; the file's own folder is taken")
         base = here
@@ -48,9 +48,13 @@ def read_data_yaml(path: str, problems: ProblemList) -> YoloConfig:
             else:
                 config.splits.setdefault(split, []).append(found)
     shape = document.get("kpt_shape")
-    if isinstance(shape, list) and len(shape) == 2 and all(type(n) is int for n in shape):
-        config.keypoint_values = shape[0] * shape[1]
+    if isinstance(shape, list) and len(shape) == 2 and all(_is_number(n) for n in shape):
+        config.keypoint_values = int(shape[0]) * int(shape[1])
     return config
+
+
+def _is_number(text: Any) -> bool:
+    return isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) < 5
 
 
 def read_class_file(folder: str) -> dict[int, str] | None:
@@ -82,9 +86,13 @@ def read_class_file(folder: str) -> dict[int, str] | None:
 def _document(path: str) -> dict[Any, Any]:
     import yaml
 
+    class _Texts(yaml.SafeLoader):
+        """Plain scalars stay text: YAML makes a boolean of the class "off", a number of 010."""
+
+    _Texts.yaml_implicit_resolvers = {}
     shown = display_path(path)
     try:
-        document = yaml.safe_load(read_text(path, _MAX_BYTES))
+        document = yaml.load(read_text(path, _MAX_BYTES), Loader=_Texts)
     except AnnotationError:
         raise
     except yaml.YAMLError as error:
@@ -100,18 +108,20 @@ def _document(path: str) -> dict[Any, Any]:
 
 def _names(document: dict[Any, Any], problems: ProblemList) -> dict[int, str] | None:
     listed = document.get("names")
-    if listed is None:
+    if listed is None or _is_null(listed):
         return None
-    pairs = list(enumerate(listed)) if isinstance(listed, list) else []
+    pairs: list[tuple[Any, Any]] = []
+    if isinstance(listed, list):
+        pairs = [(str(number), name) for number, name in enumerate(listed)]
     if isinstance(listed, dict):
         pairs = list(listed.items())
     names = {}
     for key, name in pairs:
-        number = int(key) if str(key).isascii() and str(key).isdecimal() else None
-        if number is None or isinstance(name, list | dict) or name is None:
-            problems.wrong("names", f"{short(repr(key))}: {short(repr(name))} is no class")
+        number = int(key) if _is_number(key) else None
+        if number is None or not isinstance(name, str) or not name.strip():
+            problems.wrong("names", f"{short(str(key))}: {short(repr(name))} is no class")
         else:
-            names[number] = str(name).strip()
+            names[number] = name.strip()
     if not names:
         raise AnnotationError(
             f"{display_path(problems.file)}: its names are neither a list nor numbers with names"
@@ -120,13 +130,18 @@ def _names(document: dict[Any, Any], problems: ProblemList) -> dict[int, str] | 
 
 
 def _listed(value: Any, key: str, problems: ProblemList) -> list[str]:
-    if value is None:
+    if value is None or _is_null(value):
         return []
     entries = value if isinstance(value, list) else [value]
     for entry in entries:
         if not isinstance(entry, str) or not entry.strip():
             problems.wrong(key, f"{short(repr(entry))} is no folder or list of photographs")
     return [entry for entry in entries if isinstance(entry, str) and entry.strip()]
+
+
+def _is_null(value: Any) -> bool:
+    """What YAML writes for nothing, where it is no class's name."""
+    return isinstance(value, str) and value.strip().casefold() in ("", "~", "null")
 
 
 def _resolved(entry: str, bases: tuple[str, ...]) -> str | None:

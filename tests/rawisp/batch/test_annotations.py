@@ -355,7 +355,7 @@ def test_the_sample_data_keeps_its_boxes(sample_data: Path, tmp_path: Path) -> N
     after = json.loads((tmp_path / "annotations.json").read_text())
     assert len(after["images"]) == len(before["images"]) == 14
     assert after["categories"] == before["categories"]
-    moved = {a["id"]: a for a in after["annotations"]}
+    moved = {a.get("original_id", a["id"]): a for a in after["annotations"]}
     images = {i["original_id"]: i for i in after["images"]}
     assert [type(i["id"]) for i in after["images"]] == [int] * 14
     sources = {Path(r["source"]).stem: r["source"] for r in report.records}

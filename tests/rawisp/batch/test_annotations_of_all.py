@@ -368,3 +368,31 @@ def test_of_two_suffixes_the_one_that_is_named_has_the_boxes(made: Path, tmp_pat
     enhance_folder(tmp_path / "in", tmp_path / "out", annotations=file, options=ONE)
     assert list(written(tmp_path / "out")) == ["a.ARW.png"]
     assert len(os.listdir(tmp_path / "out")) >= 4
+
+
+def test_names_of_a_file_among_the_photographs_are_its_folders(made: Path, tmp_path: Path) -> None:
+    """train/a.ARW and valid/a.ARW, each with an _annotations.coco.json beside it that says a."""
+    name, out = "_annotations.coco.json", tmp_path / "out"
+    files = []
+    for boxes, folder in enumerate(("train", "valid"), 1):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        shutil.copy(made / "Sony" / "a.ARW", tmp_path / "in" / folder / "a.ARW")
+        files.append(coco(tmp_path / "in" / folder / name, "a", boxes=boxes))
+    enhance_folder(tmp_path / "in", out, annotations=files, options=ONE)
+    for boxes, folder in enumerate(("train", "valid"), 1):
+        found = written(out, f"annotations/{folder}/{name}")
+        assert {key: len(value) for key, value in found.items()} == {f"{folder}/a.png": boxes}
+
+
+def test_exported_names_are_found_and_said(photos: Path, tmp_path: Path) -> None:
+    file = coco(tmp_path / "labels.json", ["a1b2c3d4-a", "b_jpg.rf.0123456789abcdef"])
+    notes: list[str] = []
+    enhance_folder(
+        photos / "Sony",
+        tmp_path / "out",
+        annotations=file,
+        options=ONE,
+        on_event=lambda event: notes.append(event.text),
+    )
+    assert sorted(written(tmp_path / "out")) == ["a.png", "b.png"]
+    assert any("2 names are an export's" in note for note in notes)

@@ -19,6 +19,7 @@ from rawisp.batch import RunOptions, pack_folder
 from rawisp.batch.inputs import find_sources
 from rawisp.errors import NothingToDoError, OutputError
 from rawisp.raw import RAW_SUFFIXES
+from rawisp.raw.files import Search
 
 MakeRaw = Callable[..., Path]
 ReadLines = Callable[[Path], list[dict[str, Any]]]
@@ -60,6 +61,71 @@ def test_a_hidden_folder_that_is_named_is_searched(tmp_path: Path) -> None:
 def test_the_order_does_not_depend_on_the_file_system(tmp_path: Path) -> None:
     put(tmp_path, "c.NEF", "a.NEF", "b/z.NEF", "b/a.NEF", "B.NEF")
     assert relative_names(tmp_path) == ["B.NEF", "a.NEF", "c.NEF", "b/a.NEF", "b/z.NEF"]
+
+
+DELETED = [
+    "$RECYCLE.BIN",
+    "#recycle",
+    ".Trashes",
+    ".Trash-1000",
+    "@eaDir",
+    "lost+found",
+    "RECYCLER",
+]
+
+
+@pytest.mark.parametrize("folder", DELETED)
+def test_deleted_files_are_passed_over_and_counted(tmp_path: Path, folder: str) -> None:
+    put(tmp_path, "a.NEF", f"in/{folder}/S-1/b.NEF", f"in/{folder}/c.NEF", f"in/{folder}/d.txt")
+    found = find_sources([str(tmp_path)], RAW_SUFFIXES)
+    assert [source.relative for source in found.sources] == ["a.NEF"]
+    assert found.deleted == {str(tmp_path / "in" / folder): 2}
+    (note,) = found.notes()
+    assert folder in note and "2 files there passed over" in note
+
+
+@pytest.mark.parametrize("folder", ["trash", "recycled", "@home", "found"])
+def test_folders_that_only_sound_like_it_are_searched(tmp_path: Path, folder: str) -> None:
+    """A data set of litter has a class called trash."""
+    assert relative_names(put(tmp_path, f"{folder}/a.NEF")) == [f"{folder}/a.NEF"]
+
+
+def test_a_folder_of_deleted_files_that_is_named_is_searched(tmp_path: Path) -> None:
+    assert relative_names(put(tmp_path / "#recycle", "a.NEF")) == ["a.NEF"]
+
+
+EXCLUDED = {
+    "b.NEF": ["a.NEF", "sub/c.NEF", "sub/deep/a.NEF"],
+    "sub": ["a.NEF", "b.NEF"],
+    "sub/": ["a.NEF", "b.NEF"],
+    "sub/deep": ["a.NEF", "b.NEF", "sub/c.NEF"],
+    "*/a.NEF": ["a.NEF", "b.NEF", "sub/c.NEF"],
+    "[ab].NEF": ["sub/c.NEF"],
+}
+
+
+@pytest.mark.parametrize("pattern", EXCLUDED)
+def test_patterns_pass_over_names_and_paths(tmp_path: Path, pattern: str) -> None:
+    put(tmp_path, "a.NEF", "b.NEF", "sub/c.NEF", "sub/deep/a.NEF")
+    found = find_sources([str(tmp_path)], RAW_SUFFIXES, search=Search(exclude=(pattern,)))
+    assert [source.relative for source in found.sources] == EXCLUDED[pattern]
+    assert found.excluded and "--exclude passes over" in found.notes()[0]
+
+
+def test_links_are_followed_on_demand_each_folder_once(tmp_path: Path) -> None:
+    root = put(tmp_path / "root", "a.NEF", "z/b.NEF")
+    put(tmp_path / "store", "c.NEF", "deep/d.NEF")
+    (root / "loop").symlink_to(root)
+    (root / "more").symlink_to(tmp_path / "store")
+    (root / "same").symlink_to(root / "z")
+    (tmp_path / "store" / "back").symlink_to(root)
+    (tmp_path / "store" / "deep" / "up").symlink_to(tmp_path / "store")
+    found = find_sources([str(root)], RAW_SUFFIXES, search=Search(follow_links=True))
+    assert [source.relative for source in found.sources] == [
+        "a.NEF", "z/b.NEF", "more/c.NEF", "more/deep/d.NEF",
+    ]  # fmt: skip
+    assert not found.links
+    assert relative_names(root) == ["a.NEF", "z/b.NEF"]
 
 
 def test_loops_of_links_end(tmp_path: Path) -> None:

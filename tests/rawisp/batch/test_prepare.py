@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
+from rawisp.batch.events import Event
 from rawisp.batch.prepare import Prepared, prepare
+from rawisp.batch.supervisor import Outcome, Supervisor
 from rawisp.data.folder import find_dataset
+from rawisp.errors import OutputError, OutputFullError
 
 
 def data_set(folder: Path, photograph: Path) -> Path:
@@ -41,3 +48,49 @@ def test_data_sets_with_equal_names_share_a_cache(sample_data: Path, tmp_path: P
     written = Path(a.array).stat().st_mtime_ns
     (again,) = prepared(folders[0]).images[""]
     assert again.array == a.array and Path(a.array).stat().st_mtime_ns == written
+
+
+def test_what_cannot_be_packed_is_named_with_its_reason(sample_data: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(sample_data, tmp_path / "night")
+    (folder / "Sony" / "DSC01316.ARW").write_bytes(b"")
+    first, second = sorted((folder / "Nikon").glob("*.NEF"))[:2]
+    first.write_bytes(b"")
+    events: list[Event] = []
+    prepared = prepare(
+        find_dataset(folder),
+        str(tmp_path / "cache"),
+        color="xyz",
+        fit=(60, 40),
+        workers=1,
+        on_event=events.append,
+    )
+    assert prepared.failed == 2 and len(prepared.images[""]) == 12
+    assert set(prepared.failures) == {str(first), str(folder / "Sony" / "DSC01316.ARW")}
+    assert str(prepared.left_out).startswith("12 photographs used, 2 left out: ")
+    assert second.stem not in str(prepared.left_out)
+    failed = [e.record["source"] for e in events if e.record.get("status") == "failed"]
+    assert set(failed) == set(prepared.failures)
+
+
+def test_a_full_cache_disk_ends_the_run(
+    sample_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of 14 are packed when it happens; nothing may be trained on these two."""
+    real = Supervisor.run
+
+    def full_after_two(self: Supervisor, *arguments: Any) -> Iterator[Outcome]:
+        for number, outcome in enumerate(real(self, *arguments)):
+            error = OutputFullError("no space left on device") if number >= 2 else None
+            yield replace(outcome, error=error or outcome.error)
+
+    monkeypatch.setattr(Supervisor, "run", full_after_two)
+    with pytest.raises(OutputFullError, match=r"cache's disk is full, 12 of 14 .* --cache"):
+        prepare(
+            find_dataset(sample_data), str(tmp_path / "c"), color="xyz", fit=(60, 40), workers=1
+        )
+
+
+def test_a_cache_that_cannot_be_made_is_named(sample_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"file.*choose another folder with --cache"):
+        prepare(find_dataset(sample_data), str(tmp_path / "file" / "c"), color="xyz", fit=(60, 40))

@@ -86,10 +86,10 @@ def test_raw_nod_loads_and_moves(raw_nod: Path, name: str) -> None:
     image_ids = {i["id"]: i.get("original_id", i["id"]) for i in document["images"]}
     assert all(type(number) is int for number in image_ids)
     for annotation in document["annotations"]:
-        source = before[annotation["id"]]
+        source = before[annotation.get("original_id", annotation["id"])]
         assert annotation["bbox"] == pytest.approx([v / 2 for v in source["bbox"]], abs=0.5)
         assert image_ids[annotation["image_id"]] == source["image_id"]
-        for key in source.keys() - {"bbox", "area", "image_id"}:
+        for key in source.keys() - {"bbox", "area", "image_id", "id"}:
             assert annotation[key] == source[key]
 
 
@@ -350,6 +350,11 @@ def test_the_document_that_was_read_is_not_changed(tmp_path: Path) -> None:
 )
 def test_ids_become_whole_numbers_where_they_are_not(ids: list[Any], numbers: list[int]) -> None:
     assert integer_ids(ids) == numbers
+
+
+def test_a_box_with_the_id_0_would_not_count_for_pycocotools() -> None:
+    assert integer_ids([3, 0, 2], least=1) == [3, 4, 2]
+    assert integer_ids([-1, 0], least=1) == [1, 2]
 
 
 def test_the_original_id_stands_beside_the_number(tmp_path: Path) -> None:

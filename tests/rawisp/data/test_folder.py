@@ -139,19 +139,32 @@ def test_splits_are_read_from_the_names_of_coco_files(tmp_path: Path) -> None:
     assert [s.path for s in dataset.split("val")] == [str(tmp_path / "b.NEF")]
 
 
-def test_categories_are_merged_by_name_and_unused_ones_set_aside(tmp_path: Path) -> None:
+def test_categories_are_merged_by_name_and_keep_their_numbers(tmp_path: Path) -> None:
     put(tmp_path, "a.NEF", "b.NEF")
     files = {
         "train.json": coco(["a.NEF"], ["car"]),
-        "val.json": coco(["b.NEF"], ["person", "car", "boat"]),
+        "val.json": coco(["b.NEF"], ["person", "boat", "car"]),
     }
     dataset = find_dataset(put(tmp_path, **files))
-    assert dataset.categories == ("car", "person") and dataset.unused == ("boat",)
+    assert dataset.categories == ("car", "person", "boat") and dataset.unused == ("boat",)
     assert found(dataset) == {"a.NEF": ("train", ["car"]), "b.NEF": ("val", ["person"])}
     (problem,) = dataset.problems
     assert problem.mended and problem.what == "1 of 3 classes are used by no box (boat)"
-    kept = find_dataset(tmp_path, keep_unused=True)
-    assert kept.categories == ("car", "person", "boat")
+    assert find_dataset(tmp_path, keep_unused=False).categories == ("car", "person")
+
+
+def test_a_class_that_no_box_uses_keeps_the_numbers_of_the_others(tmp_path: Path) -> None:
+    """A detector with fixed class numbers takes 2 for a car because the file says so."""
+    put(tmp_path, "images/a.ARW")
+    files = {
+        "data.yaml": "train: images\nnames: [person, boat, car]\n",
+        "labels__a.txt": "2 .5 .5 .1 .1",
+    }
+    dataset = find_dataset(put(tmp_path, **files))
+    assert dataset.categories == ("person", "boat", "car")
+    assert dataset.unused == ("person", "boat")
+    (sample,) = dataset.samples
+    assert sample.labels is not None and sample.labels.classes.tolist() == [2]
 
 
 def test_files_that_say_the_same_are_taken_once(tmp_path: Path) -> None:
@@ -340,3 +353,52 @@ def test_the_suffix_decides_between_files_of_one_name(tmp_path: Path) -> None:
         "sub/a.ARW": (None, ["person"]),
         "sub/a.DNG": (None, ["car"]),
     }
+
+
+def test_cocos_other_tasks_beside_the_objects_are_passed_over(tmp_path: Path) -> None:
+    """annotations/ of COCO 2017: instances, person_keypoints, captions of the same photographs."""
+    put(tmp_path, "val2017/a.ARW", "val2017/b.ARW")
+    instances = coco(["a.jpg", "b.jpg"])
+    people = coco(["a.jpg", "b.jpg"], ["person"])
+    captions = json.loads(instances) | {
+        "annotations": [{"id": 1, "image_id": 0, "caption": "a car"}],
+        "categories": [],
+    }
+    files = {
+        "annotations__captions_val2017.json": json.dumps(captions),
+        "annotations__instances_val2017.json": instances,
+        "annotations__person_keypoints_val2017.json": people,
+    }
+    dataset = find_dataset(put(tmp_path, **files))
+    assert found(dataset) == {
+        "val2017/a.ARW": ("val", ["person"]), "val2017/b.ARW": ("val", ["car"]),
+    }  # fmt: skip
+    (note,) = [text for text in dataset.notes if "no objects of its own" in text]
+    assert "captions_val2017.json" in note and "person_keypoints_val2017.json" in note
+    (tmp_path / "annotations" / "instances_val2017.json").unlink()
+    assert found(find_dataset(tmp_path))["val2017/b.ARW"] == ("val", ["person"])
+
+
+def test_photographs_without_any_box_are_coco_all_the_same(tmp_path: Path) -> None:
+    document = json.loads(coco(["a.jpg"])) | {"annotations": []}
+    put(tmp_path, "a.ARW", **{"labels.json": json.dumps(document)})
+    assert found(find_dataset(tmp_path)) == {"a.ARW": (None, [])}
+
+
+def test_boxes_that_are_rotated_are_widened_and_said(tmp_path: Path) -> None:
+    """CVAT's attributes.rotation: degrees about the centre."""
+    document = json.loads(coco(["a.jpg"], box=(20, 10, 20, 8)))
+    document["annotations"][0]["attributes"] = {"rotation": 90.0}
+    put(tmp_path / "coco", "a.ARW", **{"labels.json": json.dumps(document)})
+    turned = voc().replace(
+        "</object>",
+        "<attributes><attribute><name>rotation</name><value>90</value></attribute></attributes>"
+        "</object>",
+    )
+    put(tmp_path / "voc", "a.ARW", **{"a.xml": turned})
+    for kind, box in (("coco", [26, 4, 8, 20]), ("voc", [1.5, 1.5, 19, 18])):
+        dataset = find_dataset(tmp_path / kind)
+        (sample,) = dataset.samples
+        assert sample.labels is not None
+        assert sample.labels.boxes[0].tolist() == pytest.approx(box)
+        assert any("is rotated by 90 degrees" in problem.what for problem in dataset.problems)

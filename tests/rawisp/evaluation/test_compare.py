@@ -324,3 +324,25 @@ def test_the_record_says_where_the_numbers_come_from(plant: Plant, cache: Path) 
     assert row["error"] is None and row["render_s"] > 0 and row["detect_s"] > 0
     assert set(row["curves"]) == {"person", "car"} and len(row["curves"]["car"]) == 101
     assert str(cache) not in json.dumps(said)
+
+
+def test_what_is_left_out_is_in_the_report(plant: Plant, cache: Path) -> None:
+    folder = plant(splits=["test", "test", "test", "val"])
+    (folder / "DSC00001.ARW").write_bytes(b"")
+    (folder / "DSC00009.ARW").write_bytes(b"")  # which nobody annotated
+    events: list[EvaluationEvent] = []
+    comparison = compared(folder, cache, "demosaic", on_event=events.append)
+    photographs = record(comparison)["photographs"]
+    assert photographs["used"] == 2
+    assert photographs["left_out"] == [
+        {"why": "is empty", "count": 1, "first": "DSC00001.ARW", "failed": True},
+        {
+            "why": "has no usable entry in the annotations",
+            "count": 1,
+            "first": "DSC00009.ARW",
+            "failed": False,
+        },
+    ]
+    said = [event.text for event in events if event.kind == "failure"]
+    assert str(comparison.photographs) in said and str(comparison.photographs) in comparison.notes
+    assert exit_code(comparison) == 1
