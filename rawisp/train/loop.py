@@ -186,8 +186,10 @@ class Trainer:
             raise TrainingError(f"{self.config.isp} has no parameters to learn")
         lr, decay = self.config.lr, self.config.weight_decay
         if self.config.optimizer == "sgd":
-            momentum = {"momentum": self.config.momentum, "nesterov": self.config.nesterov}
-            return torch.optim.SGD(parameters, lr, weight_decay=decay, **momentum)
+            momentum, nesterov = self.config.momentum, self.config.nesterov
+            return torch.optim.SGD(
+                parameters, lr, momentum=momentum, nesterov=nesterov, weight_decay=decay
+            )
         kind = torch.optim.AdamW if self.config.optimizer == "adamw" else torch.optim.Adam
         return kind(parameters, lr, weight_decay=decay)
 
