@@ -192,3 +192,22 @@ def test_a_file_that_is_refused_is_named_and_not_taken_for_stdout(
     done = call_main("train", sample_data, "-o", tmp_path / "r", "--cache", tmp_path / "c")
     assert done.returncode == 2
     assert done.stderr == "rawisp: /the/cache: cannot be used (Read-only file system)\n"
+
+
+def test_the_tables_rows_say_what_learns() -> None:
+    from rawisp.cli.train_report import TrainReporter, epoch_cells
+    from rawisp.train.events import TrainEvent
+
+    validation = {"validation": {"ap": 0.25, "ap50": 0.5}}
+    before = {"epoch": 0, "phase": 0, "lr": 0.0, "losses": {}, "seconds": 1.0, **validation}
+    alone = {**before, "epoch": 1, "phase": 1, "lr": 0.01, "losses": {"a": 2.0}}
+    joint = {**alone, "epoch": 2, "phase": 2}
+    assert epoch_cells(before, ["a"]) == ["0", "nothing", "-", "-", "0.250", "0.500"]
+    assert epoch_cells(alone, ["a"]) == ["1", "ISP", "1.0e-02", "2.000", "0.250", "0.500"]
+    assert epoch_cells(joint, ["a"])[:2] == ["2", "joint"]
+    reporter = TrainReporter(as_json=False, quiet=True)
+    for record in (before, alone, joint):
+        reporter(TrainEvent("epoch", values=record))
+    table = reporter._table()
+    assert [column.header for column in table.columns][:4] == ["epoch", "learns", "lr", "a"]
+    assert table.row_count == 3
