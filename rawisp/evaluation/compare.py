@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from rawisp.batch.prepare import cache_folder, prepare
+from rawisp.batch.prepare import cache_folder, check_cache, prepare
 from rawisp.checkpoint.load import choose_device
 from rawisp.checkpoint.metadata import DEFAULT_FIT
 from rawisp.color import InputColor
@@ -125,20 +125,21 @@ def evaluate(
     _counting_required()
     voice = Voice(on_event)
     where = choose_device(device)
-    guide, about = _guide(detector, where)
-    for text in guide.notes:
-        voice.note(text, keep=True)
+    folder = os.fspath(cache) if cache is not None else cache_folder(data)
+    check_cache(folder)
+    found = find_dataset(data, annotations, val=val, seed=seed, search=search)
     shown = load_renderings(
         renderings, where, input_color=input_color, safe=safe, on_note=voice.note
     )
+    guide, about = _guide(detector, where)  # which may download its weights
+    for text in guide.notes:
+        voice.note(text, keep=True)
     size = _common_fit(shown, fit, voice)
     _note_partners(shown, about["detector_sha256"], voice)
-    found = find_dataset(data, annotations, val=val, seed=seed, search=search)
     voice.notes_on(found)
     chosen, name = chosen_split(found, split, voice)
     _note_overlap(shown, data, name, (val or 0.0, seed), voice)
     categories = category_map(chosen.categories, guide, chosen.unused)
-    folder = os.fspath(cache) if cache is not None else cache_folder(data)
     colors = list(dict.fromkeys(one.input_color for one in shown))
     images, left_out = _prepared(chosen, folder, colors, size, annotation_frame, workers, voice)
     scope = scope_of(images, categories, voice)

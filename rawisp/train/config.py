@@ -288,6 +288,8 @@ def _continued(
     layers: Sequence[tuple[str, dict[str, Any]]],
 ) -> TrainConfig:
     """The configuration of a continued run: --epochs is how many it shall have in all."""
+    if recipe[0] == f"the recipe {base.recipe}":
+        recipe = recipe[0], {}  # its settings are the run's, as they were when that was begun
     length = ("epochs", "phase2_epochs")
     of_recipe = recipe[0], {k: v for k, v in recipe[1].items() if k not in length}
     rest = [(place, {k: v for k, v in one.items() if k not in length}) for place, one in layers]

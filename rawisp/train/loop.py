@@ -201,12 +201,9 @@ class Trainer:
             raise TrainingError(f"{self.config.isp} has no parameters to learn")
         lr, decay = self.config.lr, self.config.weight_decay
         if self.config.optimizer == "sgd":
+            momentum, nesterov = self.config.momentum, self.config.nesterov
             return torch.optim.SGD(
-                parameters,
-                lr,
-                momentum=self.config.momentum,
-                nesterov=self.config.nesterov,
-                weight_decay=decay,
+                parameters, lr, momentum=momentum, nesterov=nesterov, weight_decay=decay
             )
         kind = torch.optim.AdamW if self.config.optimizer == "adamw" else torch.optim.Adam
         return kind(parameters, lr, weight_decay=decay)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from rawisp.batch.events import Event
+from rawisp.batch.manifest import FILE_NAME, read_manifest
 from rawisp.batch.prepare import Prepared, cache_folder, prepare
 from rawisp.checkpoint.load import choose_device
 from rawisp.data.annotations.labels import said_of
@@ -19,6 +20,7 @@ from rawisp.data.left_out import LeftOut
 from rawisp.data.prepared import PreparedImage
 from rawisp.detect import Guide
 from rawisp.detect.categories import CategoryMap, category_map
+from rawisp.detect.registry import TINY
 from rawisp.detect.settings import GuideSettings
 from rawisp.errors import (
     NothingToDoError,
@@ -108,9 +110,13 @@ def train(
             on_event(TrainEvent("note", text))
         for text in said_of(begun.dataset.problems):
             on_event(TrainEvent("note", text))
+        if _fetches_weights(config):
+            text = f"{config.detector}: its weights are loaded, and downloaded the first time"
+            on_event(TrainEvent("note", text))
         guide = _guide(config)
         for text in guide.notes:
             on_event(TrainEvent("note", text))
+        categories = category_map(begun.dataset.categories, guide, begun.dataset.unused)
         prepared = None
         for rank in range(crew.world):  # one after the other: the first packs, the others find
             if rank == crew.rank:
@@ -128,7 +134,6 @@ def train(
         assert prepared is not None
         left_out = prepared.left_out
         on_event(TrainEvent("failure" if left_out.failed else "note", str(left_out)))
-        categories = category_map(prepared.categories, guide, begun.dataset.unused)
         training, held_out = _splits(prepared, data)
         _note_categories(categories, on_event)
         _check_nights(config, training, data)
@@ -199,6 +204,10 @@ def _begin(
         raise NothingToDoError(
             f"{display_path(data)}: has no annotated photographs to train on; see rawisp validate"
         )
+    if config.day_weight or config.day_response:
+        entries = read_manifest(os.path.join(found.root, FILE_NAME))
+        if not config.fresh_nights or not any("night" in one for one in entries.values()):
+            raise _no_nights(config, data)
     isp = starting_isp(config)
     parameters = sum(p.numel() for p in isp.parameters() if p.requires_grad)
     if not parameters:
@@ -289,6 +298,13 @@ def _guide_settings(config: TrainConfig) -> GuideSettings:
     return GuideSettings(config.detector, config.detector_weights, config.detector_classes, size)
 
 
+def _fetches_weights(config: TrainConfig) -> bool:
+    """Whether the detector's weights may have to be downloaded."""
+    return (
+        config.detector_weights is None and config.detector != TINY and ":" not in config.detector
+    )
+
+
 def _guide(config: TrainConfig) -> Guide:
     guide = _guide_settings(config).create()
     if config.box_loss == "smooth_l1":
@@ -313,11 +329,15 @@ def _check_nights(config: TrainConfig, training: Sequence[PreparedImage], data: 
     if not config.day_weight and not config.day_response:
         return
     if not any(image.darken is not None for image in training):
-        why = "" if config.fresh_nights else ", and fresh_nights"
-        raise UsageError(
-            f"{display_path(data)}: --day-weight and --day-response need nights that rawisp synth "
-            f"made, their manifest.jsonl, and their photographs where they were{why}"
-        )
+        raise _no_nights(config, data)
+
+
+def _no_nights(config: TrainConfig, data: Path) -> UsageError:
+    why = "" if config.fresh_nights else ", and fresh_nights"
+    return UsageError(
+        f"{display_path(data)}: --day-weight and --day-response need nights that rawisp synth "
+        f"made, their manifest.jsonl, and their photographs where they were{why}"
+    )
 
 
 def _write_config(folder: str, config: TrainConfig, left_out: LeftOut) -> None:

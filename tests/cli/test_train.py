@@ -212,3 +212,22 @@ def test_photographs_that_fail_are_said_even_when_quiet_and_the_exit_code_is_1(
     assert told["used"] == 12 and [g["count"] for g in told["left_out"]] == [2]
     for epoch in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()):
         assert (epoch["photographs"], epoch["left_out"]) == (12, 2)
+
+
+def test_the_tables_rows_say_what_learns() -> None:
+    from rawisp.cli.train_report import TrainReporter, epoch_cells
+    from rawisp.train.events import TrainEvent
+
+    validation = {"validation": {"ap": 0.25, "ap50": 0.5}}
+    before = {"epoch": 0, "phase": 0, "lr": 0.0, "losses": {}, "seconds": 1.0, **validation}
+    alone = {**before, "epoch": 1, "phase": 1, "lr": 0.01, "losses": {"a": 2.0}}
+    joint = {**alone, "epoch": 2, "phase": 2}
+    assert epoch_cells(before, ["a"]) == ["0", "nothing", "-", "-", "0.250", "0.500"]
+    assert epoch_cells(alone, ["a"]) == ["1", "ISP", "1.0e-02", "2.000", "0.250", "0.500"]
+    assert epoch_cells(joint, ["a"])[:2] == ["2", "joint"]
+    reporter = TrainReporter(as_json=False, quiet=True)
+    for record in (before, alone, joint):
+        reporter(TrainEvent("epoch", values=record))
+    table = reporter._table()
+    assert [column.header for column in table.columns][:4] == ["epoch", "learns", "lr", "a"]
+    assert table.row_count == 3

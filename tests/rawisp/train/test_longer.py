@@ -68,6 +68,14 @@ def test_epochs_of_a_continued_run_are_those_it_shall_have_in_all() -> None:
     assert again(epochs=5, phase2_epochs=3) == (5, 3)
 
 
+def test_a_run_goes_on_with_its_recipe_as_it_was_when_it_was_begun() -> None:
+    base = TrainConfig(recipe="staged", isp="staged", epochs=5, phase2_epochs=10, accumulate=1)
+    again = resolve_config({"recipe": "staged"}, environment={}, base=base)
+    assert again == base
+    other = resolve_config({"recipe": "genisp"}, environment={}, base=base)
+    assert other.isp == "genisp"  # which `train` then refuses by name
+
+
 def test_the_plan_of_a_longer_run_says_what_its_rate_does() -> None:
     config = TrainConfig(lr=0.1, epochs=10).until(20)
     (phase,) = phases_of(config, 8, done=10)
