@@ -69,6 +69,10 @@ def train(
     detector_weights: options.DetectorWeights = None,
     detector_classes: options.DetectorClasses = None,
     detector_size: options.DetectorSize = None,
+    box_loss_beta: Annotated[
+        float | None,
+        typer.Option(min=1e-6, metavar="BETA", help="Of smooth_l1. [default: 1/9]"),
+    ] = None,
     box_loss: Annotated[
         Literal["own", "smooth_l1"] | None, typer.Option(help="Of a RetinaNet.")
     ] = None,
@@ -192,6 +196,7 @@ def train(
         "detector_weights": detector_weights,
         "detector_classes": options.names(detector_classes),
         "detector_size": parse_fit(detector_size) if detector_size else None,
+        "box_loss_beta": box_loss_beta,
         "box_loss": box_loss,
         "epochs": epochs,
         "extended_lr": extended_lr,

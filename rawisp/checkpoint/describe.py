@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from rawisp.checkpoint.archive import inspect_checkpoint
 from rawisp.checkpoint.loaded import LoadedIsp
+from rawisp.checkpoint.multiplications import MultiplicationCounter
 from rawisp.geometry import fit_size
 from rawisp.raw import open_raw
 from rawisp.resize import shrink
@@ -45,12 +45,11 @@ def parameter_count(module: Any) -> int | None:
 
 
 def multiply_accumulates(module: Any, device: torch.device) -> int:
-    """Of one 640x640 image. PyTorch counts two operations per multiply-accumulate."""
+    """Of one 640x640 image."""
     x = torch.linspace(0.0, 0.05, 3 * SIDE * SIDE, device=device).view(1, 3, SIDE, SIDE)
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    with torch.no_grad(), MultiplicationCounter() as counter:
         module(x)
-    return int(counter.get_total_flops()) // 2
+    return int(counter.count)
 
 
 def predicted_parameters(isp: LoadedIsp, planar: Any) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class TrainConfig:
     instead; warm_up_steps: linear rise.
     optimizer: "adam", "adamw" or "sgd", the last with `momentum`, Nesterov's or plain. clip_norm:
     of the gradients, 0 for none.
+    box_loss_beta: of box_loss "smooth_l1", on deltas as `rawisp.detect` divides them.
     color_weight: of the grey-world term on the enhanced image. day_weight: of the difference from
     the well-lit photograph, for nights that `synth` made of one; day_response: of the difference
     between the detector's responses to both. box_loss: "own" or "smooth_l1".
@@ -92,6 +93,7 @@ class TrainConfig:
     color_weight: float = 0.0
     day_weight: float = 0.0
     day_response: float = 0.0
+    box_loss_beta: float = 1.0 / 9.0
     box_loss: str = "own"
     phase2_epochs: int = 0
     phase2_lr: float | None = None

@@ -310,7 +310,7 @@ def _guide(config: TrainConfig) -> Guide:
     if config.box_loss == "smooth_l1":
         from rawisp.detect.torchvision_models import use_smooth_l1
 
-        use_smooth_l1(guide)
+        use_smooth_l1(guide, config.box_loss_beta)
     return guide
 
 
