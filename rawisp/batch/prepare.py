@@ -17,7 +17,7 @@ import numpy as np
 
 from rawisp import geometry
 from rawisp.batch import inputs, writer
-from rawisp.batch.events import Event, OnEvent, RunReport, ignore_event
+from rawisp.batch.events import FINISHED, Event, OnEvent, RunReport, ignore_event
 from rawisp.batch.inputs import Source
 from rawisp.batch.manifest import FILE_NAME, read_manifest
 from rawisp.batch.plan import Identity
@@ -29,7 +29,8 @@ from rawisp.data.folder import DataSet, Sample
 from rawisp.data.frames import frame_of, to_visible
 from rawisp.data.fresh import fresh_night
 from rawisp.data.prepared import PreparedImage, moved_boxes
-from rawisp.errors import InputError
+from rawisp.errors import InputError, OutputError, display_path
+from rawisp.folders import unwritable
 
 # Attributes by which a box is neither to be found nor wrong when found.
 _IGNORE = ("iscrowd", "difficult")
@@ -55,6 +56,16 @@ def cache_folder(data: str | os.PathLike[str]) -> str:
     return os.path.join(root, "rawisp", "data", f"{os.path.basename(absolute)}-{digest}")
 
 
+def check_cache(folder: str) -> None:
+    """OutputError naming the cache when nothing can be written there."""
+    reason = unwritable(folder)
+    if reason is not None:
+        raise OutputError(
+            f"{display_path(folder)}: the cache of packed images cannot be written ({reason}); "
+            "name another folder with --cache"
+        )
+
+
 def prepare(
     dataset: DataSet,
     folder: str,
@@ -74,7 +85,10 @@ def prepare(
     and reported as an event. Each data set with each setting (colour, fit) has a folder of its own
     below `folder`, so that data sets whose files have equal names can share one.
     """
-    settings = PackSettings(dtype="float16", color=color, orient="upright", fit=fit)
+    check_cache(folder)
+    settings = PackSettings(
+        dtype="float16", color=color, orient="upright", fit=fit, highlights="neutral"
+    )
     target = os.path.join(folder, _key(dataset.root, settings))
     paths = [sample.path for sample in dataset.samples]
     on_event(Event("note", text=_announcement(paths, fit, target)))
@@ -85,7 +99,7 @@ def prepare(
     failed = 0
     nights = _synthesized(dataset.root) if fresh_nights else {}
     for sample, record in zip(dataset.samples, report.records, strict=True):
-        if record["status"] not in ("done", "skipped"):
+        if record["status"] not in FINISHED:
             failed += 1
             continue
         try:

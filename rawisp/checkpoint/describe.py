@@ -29,6 +29,7 @@ def described(isp: LoadedIsp) -> dict[str, Any]:
         "input_color": m.input_color,
         "normalisation": m.normalisation,
         "fit": list(m.fit) if m.fit else None,
+        "training_fit": list(m.training_fit) if m.training_fit else None,
         "config": m.config,
         "provenance": m.provenance,
         "parameters": parameter_count(isp.run),
@@ -82,6 +83,8 @@ def predicted_for_raw(isp: LoadedIsp, path: str) -> dict[str, Any]:
 
     Raises InputError for a file that cannot be used.
     """
-    planar = open_raw(path).pack(isp.metadata.input_color, orient="upright", layout="chw")
+    planar = open_raw(path).pack(
+        isp.metadata.input_color, orient="upright", layout="chw", highlights="neutral"
+    )
     width, height = fit_size(planar.shape[2], planar.shape[1], isp.metadata.fit)
     return predicted_parameters(isp, shrink(planar, height, width))

@@ -121,10 +121,13 @@ def evaluate(
     voice = Voice(on_event)
     where = choose_device(device)
     guide, about = _guide(detector, where)
+    for text in guide.notes:
+        voice.note(text, keep=True)
     shown = load_renderings(
         renderings, where, input_color=input_color, safe=safe, on_note=voice.note
     )
     size = _common_fit(shown, fit, voice)
+    _note_partners(shown, about["detector_sha256"], voice)
     found = find_dataset(data, annotations, val=val, seed=seed)
     voice.notes_on(found)
     chosen, name = chosen_split(found, split, voice)
@@ -175,6 +178,22 @@ def _note_overlap(
             continue
         advice = f"; its held-out part is --val {val:g} --seed {seed}" if val else ""
         text = f"{one.name} was trained on photographs of {here} that are measured on here{advice}"
+        voice.note(text, keep=True)
+
+
+def _note_partners(renderings: Sequence[Rendering], detector_sha256: str, voice: Voice) -> None:
+    """Says which checkpoints are measured without the detector that learned along with them."""
+    for one in renderings:
+        partner = one.partner
+        if partner is None or partner["sha256"] == detector_sha256:
+            continue
+        text = (
+            f"{one.name} was trained together with its detector and is measured under another "
+            f"one, which does not show what both learned; for that add --detector "
+            f"{partner['detector']} --detector-weights {display_path(partner['file'])}"
+        )
+        if partner.get("size"):
+            text += f" --detector-size {partner['size'][0]}x{partner['size'][1]}"
         voice.note(text, keep=True)
 
 
@@ -307,11 +326,12 @@ def _common_fit(
     renderings: Sequence[Rendering], fit: Fit | Literal["checkpoint"] | None, voice: Voice
 ) -> Fit | None:
     """The size for all: boxes and detector then meet the same conditions in every row."""
-    trained = [(one.name, one.fit) for one in renderings if one.fit != "any"]
+    meant = [(one.name, one.fit) for one in renderings if one.fit != "any"]
+    trained = [(one.name, one.trained_at) for one in renderings if one.trained_at != "any"]
     whose = ""
     if fit == "checkpoint":
-        fit = trained[0][1] if trained else DEFAULT_FIT
-        whose = f", as {trained[0][0]} was trained" if trained else ""
+        fit = meant[0][1] if meant else DEFAULT_FIT
+        whose = f", as {meant[0][0]} is meant to be used" if meant else ""
     elif fit is not None:
         check_fit(fit)
     size = None if fit is None else (max(fit), min(fit))

@@ -1,0 +1,56 @@
+"""What can be checked of a run before torch is imported, or anything decoded or downloaded."""
+
+from __future__ import annotations
+
+import os
+
+from rawisp.batch.prepare import cache_folder, check_cache
+from rawisp.errors import CheckpointError, OutputError, UsageError, display_path
+from rawisp.folders import unwritable
+from rawisp.raw import RAW_SUFFIXES
+from rawisp.raw.files import find_sources, nothing_found, suffix_of
+from rawisp.train.config import TrainConfig
+
+Path = str | os.PathLike[str]
+
+
+def check_paths(data: Path, out: Path, config: TrainConfig, cache: Path | None = None) -> None:
+    """That DATA is a folder with RAW files, that checkpoint and weights exist, and that the run's
+    folder and the cache can be written.
+
+    Nothing is left behind. Raises UsageError, CheckpointError, OutputError, NothingToDoError.
+    """
+    root = os.fspath(data)
+    if not os.path.isdir(root):
+        raise UsageError(f"{display_path(root)}: is no folder; name the folder of RAW files")
+    if not _may_hold_raw_files(root):
+        raise nothing_found([root], find_sources([root], RAW_SUFFIXES), "camera RAW")
+    if config.start is not None:
+        from rawisp.checkpoint.load import describe_checkpoint
+
+        describe_checkpoint(config.start, safe=True)
+    weights = config.detector_weights
+    if weights not in (None, "random") and ":" not in config.detector:
+        assert weights is not None
+        if not os.path.exists(weights):
+            raise CheckpointError(f"{display_path(weights)}: there is no such file of weights")
+    reason = unwritable(os.fspath(out))
+    if reason is not None:
+        raise OutputError(
+            f"{display_path(out)}: the run's folder cannot be written ({reason}); choose another -o"
+        )
+    check_cache(os.fspath(cache) if cache is not None else cache_folder(data))
+
+
+def _may_hold_raw_files(root: str) -> bool:
+    """False where there is surely none below `root`; the search ends with the first.
+
+    Links to folders and folders that cannot be listed are what `find_dataset` has sentences for.
+    """
+    unreadable: list[OSError] = []
+    for here, folders, files in os.walk(root, onerror=unreadable.append):
+        if any(suffix_of(name) in RAW_SUFFIXES for name in files):
+            return True
+        if any(os.path.islink(os.path.join(here, name)) for name in folders):
+            return True
+    return bool(unreadable)
