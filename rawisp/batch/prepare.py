@@ -41,13 +41,14 @@ _IGNORE = ("iscrowd", "difficult")
 class Prepared:
     """categories of the data; images by split ("train", "val", "test", "" where there is none).
 
-    failures: why, by path, of files that cannot be used. left_out: these and what `find_dataset`
-    left out, by reason.
+    failures: why, by path, of files that cannot be used; suspects: of those that are used although
+    they look damaged. left_out: these and what `find_dataset` left out, by reason.
     """
 
     categories: tuple[str, ...]
     images: dict[str, list[PreparedImage]]
     failures: dict[str, str]
+    suspects: dict[str, str]
     left_out: LeftOut
 
     @property
@@ -116,6 +117,7 @@ def prepare(
         raise _full_disk(report, target)
     images: dict[str, list[PreparedImage]] = {}
     failures: dict[str, str] = {}
+    suspects: dict[str, str] = {}
     nights = _synthesized(dataset.root) if fresh_nights else {}
     for sample, record in zip(dataset.samples, report.records, strict=True):
         if record["status"] not in FINISHED:
@@ -128,6 +130,8 @@ def prepare(
             told = {**record, "status": "failed", "reason": error.reason}
             on_event(Event("result", record=told))
             continue
+        if record.get("suspicions"):
+            suspects[sample.path] = "; ".join(record["suspicions"])
         entry = nights.get(os.path.realpath(sample.path))
         if entry is not None:
             image = replace(image, darken=fresh_night(entry, color, image.size))
@@ -135,9 +139,8 @@ def prepare(
     if nights:
         _note_nights(images, on_event)
     used = sum(map(len, images.values()))
-    named = {os.path.relpath(path, dataset.root): why for path, why in failures.items()}
-    left_out = left_out_of(used, dataset.left_out, named)
-    return Prepared(dataset.categories, images, failures, left_out)
+    left_out = left_out_of(used, dataset.left_out, dataset.named(failures), dataset.named(suspects))
+    return Prepared(dataset.categories, images, failures, suspects, left_out)
 
 
 def _full_disk(report: RunReport, folder: str) -> OutputFullError:
@@ -183,13 +186,7 @@ def pack_files(
             "output_path": os.path.join(folder, output),
         },
     )
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{display_path(folder)}: the cache of packed images cannot be made there "
-            f"({error.strerror}); choose another folder with --cache"
-        ) from None
+    os.makedirs(folder, exist_ok=True)
     return run(job, sources, outputs)
 
 

@@ -235,6 +235,7 @@ def _prepared(
     """
     by_color = {}
     failures: dict[str, str] = {}
+    suspects: dict[str, str] = {}
     for color in colors:
         prepared = prepare(
             dataset,
@@ -246,6 +247,7 @@ def _prepared(
             on_event=voice.packing(color),
         )
         failures |= prepared.failures
+        suspects |= prepared.suspects
         by_color[color] = {one.source: one for part in prepared.images.values() for one in part}
     usable = [s.path for s in dataset.samples if all(s.path in by for by in by_color.values())]
     if not usable:
@@ -253,10 +255,11 @@ def _prepared(
             f"{display_path(dataset.root)}: none of its {len(dataset.samples)} photographs can be "
             "used; see rawisp validate"
         )
-    named = {os.path.relpath(path, dataset.root): why for path, why in failures.items()}
-    left_out = left_out_of(len(usable), dataset.left_out, named)
-    say = voice.failure if left_out.failed else voice.note
-    say(str(left_out), keep=bool(left_out.groups))
+    left_out = left_out_of(
+        len(usable), dataset.left_out, dataset.named(failures), dataset.named(suspects)
+    )
+    say = voice.failure if left_out.must_be_said else voice.note
+    say(str(left_out), keep=bool(left_out.groups or left_out.suspects))
     return {color: [by[path] for path in usable] for color, by in by_color.items()}, left_out
 
 

@@ -133,7 +133,7 @@ def train(
             crew.wait()
         assert prepared is not None
         left_out = prepared.left_out
-        on_event(TrainEvent("failure" if left_out.failed else "note", str(left_out)))
+        on_event(TrainEvent("failure" if left_out.must_be_said else "note", str(left_out)))
         training, held_out = _splits(prepared, data)
         _note_categories(categories, on_event)
         _check_nights(config, training, data)
