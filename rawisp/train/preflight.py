@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 
 from rawisp.batch.prepare import cache_folder, check_cache
-from rawisp.errors import CheckpointError, OutputError, UsageError, display_path
+from rawisp.data.first_look import check_folder
+from rawisp.errors import CheckpointError, OutputError, display_path
 from rawisp.folders import unwritable
-from rawisp.raw import RAW_SUFFIXES
-from rawisp.raw.files import find_sources, nothing_found, suffix_of
 from rawisp.train.config import TrainConfig
 
 Path = str | os.PathLike[str]
@@ -20,11 +19,7 @@ def check_paths(data: Path, out: Path, config: TrainConfig, cache: Path | None =
 
     Nothing is left behind. Raises UsageError, CheckpointError, OutputError, NothingToDoError.
     """
-    root = os.fspath(data)
-    if not os.path.isdir(root):
-        raise UsageError(f"{display_path(root)}: is no folder; name the folder of RAW files")
-    if not _may_hold_raw_files(root):
-        raise nothing_found([root], find_sources([root], RAW_SUFFIXES), "camera RAW")
+    check_folder(data)
     if config.start is not None:
         from rawisp.checkpoint.load import describe_checkpoint
 
@@ -40,17 +35,3 @@ def check_paths(data: Path, out: Path, config: TrainConfig, cache: Path | None =
             f"{display_path(out)}: the run's folder cannot be written ({reason}); choose another -o"
         )
     check_cache(os.fspath(cache) if cache is not None else cache_folder(data))
-
-
-def _may_hold_raw_files(root: str) -> bool:
-    """False where there is surely none below `root`; the search ends with the first.
-
-    Links to folders and folders that cannot be listed are what `find_dataset` has sentences for.
-    """
-    unreadable: list[OSError] = []
-    for here, folders, files in os.walk(root, onerror=unreadable.append):
-        if any(suffix_of(name) in RAW_SUFFIXES for name in files):
-            return True
-        if any(os.path.islink(os.path.join(here, name)) for name in folders):
-            return True
-    return bool(unreadable)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -73,11 +73,46 @@ def save_state(
     }
     path = os.path.join(folder, FILE_NAME)
     temporary = f"{path}.rawisp-tmp"
-    with open(temporary, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            _save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _save(state: dict[str, Any], file: BinaryIO) -> None:
+    """torch.save, which makes an unintelligible RuntimeError of a full disk; here it is OSError."""
+    told = _Told(file)
+    try:
+        torch.save(state, told)
+    except RuntimeError:
+        if told.error is None:
+            raise
+        raise told.error from None
+
+
+class _Told:
+    """A file that remembers what the file system refused."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """As the file's."""
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        """As the file's."""
+        self.file.flush()
 
 
 def read_state(folder: str) -> dict[str, Any]:

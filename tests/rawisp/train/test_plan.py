@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from rawisp.errors import (
     CheckpointError,
@@ -180,6 +181,39 @@ def test_a_folder_that_can_no_longer_be_written_is_named(
     monkeypatch.setattr("rawisp.train.state.save_state", refuse)
     with pytest.raises(kind, match=said):
         small_run(tmp_path / "run", epochs=1)
+
+
+def test_a_full_disk_is_told_and_the_last_state_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rawisp.train import state
+
+    class Module:
+        def state_dict(self) -> dict[str, Any]:
+            return {"weights": torch.zeros(100_000)}
+
+    def save() -> None:
+        with state.files_of(str(tmp_path)):
+            state.save_state(str(tmp_path), state.Position(), {"m": Module()}, {}, "", "")
+
+    save()
+    before = (tmp_path / "state.pt").read_bytes()
+    real = state._Told.write
+    written = 0
+
+    def full(self: Any, data: bytes) -> int:
+        nonlocal written
+        written += len(data)
+        if written > 200_000:
+            self.error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise self.error
+        return real(self, data)
+
+    monkeypatch.setattr(state._Told, "write", full)
+    with pytest.raises(OutputFullError, match="the disk is full; make room and continue with"):
+        save()
+    assert (tmp_path / "state.pt").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
 
 
 @pytest.mark.parametrize("name", RECIPES)
