@@ -34,7 +34,7 @@ THUMBNAIL = 64
 CLIP_START, CLIP_END = 0.6, 0.9
 
 
-# Colours are smoothed over 7x7 pixels; noise is taken from every fourth row and pair of columns.
+# Colours are smoothed over 7x7 pixels; noise is taken from every fourth row.
 SMOOTHING_RADIUS, NOISE_STEP = 3, 4
 # The median of absolute differences of two normal numbers of variance 1, squared.
 MEDIAN_OF_DIFFERENCES = 2.0 * 0.6745**2
@@ -189,9 +189,8 @@ class StagedIsp(Isp):
 
     def _noise(self, x: Tensor, gain: Tensor) -> Tensor:
         """(B, 3) from the median difference of neighbours, which edges hardly change."""
-        step, width = self.noise_step, x.shape[3] // 2 * 2
-        rows = x[:, :, ::step, :width].float()
-        apart = (rows[:, :, :, 1::step] - rows[:, :, :, : width - 1 : step]).flatten(2)
+        rows = x[:, :, :: self.noise_step].float()
+        apart = (rows[:, :, :, 1:] - rows[:, :, :, :-1]).flatten(2)
         matrix = gain.unsqueeze(2) * self.color_matrix.float().unsqueeze(0)
         rgb = torch.bmm(matrix, apart)
         chroma = (rgb - self._luma(rgb).unsqueeze(1)).abs()
