@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from rawisp.cli import options
+from rawisp.cli import completion, options
 
 
 def enhance(
@@ -16,31 +16,41 @@ def enhance(
         str,
         typer.Option(
             metavar="PATH|NAME",
+            autocompletion=completion.checkpoints,
             help="A shipped name, one of rawisp's safetensors files, or a TorchScript or .pt2 file "
             "(which are programs).",
         ),
     ] = "night",
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]")] = "auto",
+    device: options.Device = "auto",
     format: Annotated[Literal["png", "jpg", "tiff"], typer.Option(help="8-bit RGB.")] = "png",
     fit: Annotated[
         str | None,
         typer.Option(
             metavar="1333x800|none",
             help="Scale down, before the ISP, to within these limits of the long and the short "
-            "side. [default: as the checkpoint was trained]",
+            "side. [default: as the checkpoint says]",
         ),
     ] = None,
     orient: Annotated[
         Literal["upright", "sensor"],
         typer.Option(help="Turned as the orientation flag says, or as the sensor saw it."),
     ] = "upright",
+    highlights: Annotated[
+        Literal["neutral", "as-is"],
+        typer.Option(help="Whether clipped colours become the scene's white before the ISP."),
+    ] = "neutral",
     annotations: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="FILE",
-            help="COCO JSON; comes out as DIR/annotations.json in output pixels. Given several "
-            "times, each comes out as DIR/annotations/FILE.",
+            metavar="PATH",
+            help="COCO, VOC or YOLO (as for `validate`); comes out in DIR in the same format, in "
+            "output pixels: DIR/annotations.json, or, given several times, DIR/annotations/FILE; "
+            "DIR/Annotations/; DIR/data.yaml and DIR/labels/.",
         ),
+    ] = None,
+    annotations_format: Annotated[
+        Literal["coco", "voc", "yolo"] | None,
+        typer.Option(help="Write another format. [default: that of the annotations]"),
     ] = None,
     annotation_frame: Annotated[
         Literal["auto", "visible", "crop", "upright", "upright-crop", "raw", "center", "packed"],
@@ -68,6 +78,7 @@ def enhance(
     max_errors: options.MaxErrors = None,
     timeout: options.Timeout = 120.0,
     max_megapixels: options.MaxMegapixels = 200.0,
+    strict: options.Strict = False,
     matrix: options.Matrix = None,
     black: options.Black = None,
     white: options.White = None,
@@ -95,7 +106,8 @@ def enhance(
         safe=safe,
         expect_sha256=expect_sha256,
         annotation_frame=annotation_frame,
-        read=options.read_settings(max_megapixels, matrix, black, white),
+        highlights=highlights,
+        read=options.read_settings(max_megapixels, matrix, black, white, strict=strict),
     )
     with Reporter("enhance", as_json=as_json, quiet=quiet, verbose=verbose) as reporter:
         report = enhance_folder(
@@ -103,6 +115,7 @@ def enhance(
             out,
             settings,
             annotations=annotations or (),
+            annotations_format=annotations_format,
             only_annotated=only_annotated,
             options=options.run_options(
                 workers,

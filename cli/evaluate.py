@@ -6,19 +6,24 @@ from typing import Annotated, Literal
 
 import typer
 
-from rawisp.cli import options
+from rawisp.cli import completion, options
 
 
 def evaluate(
     data: options.Data,
     ckpt: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATH", help="A checkpoint; can be given several times."),
+        typer.Option(
+            metavar="PATH",
+            help="A checkpoint; can be given several times.",
+            autocompletion=completion.checkpoints,
+        ),
     ] = None,
     baseline: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
+            autocompletion=completion.baselines,
             help="An ISP without parameters: classic, rawpy-default or demosaic; can be given "
             "several times.",
         ),
@@ -27,6 +32,7 @@ def evaluate(
         str,
         typer.Option(
             metavar="NAME|MODULE:FACTORY",
+            autocompletion=completion.detectors,
             help="tiny, one of torchvision's or transformers', or your own; it need not be the "
             "guide of the training.",
         ),
@@ -47,8 +53,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="1333x800|none",
-            help="Limits of the images, for all renderings. [default: as the first --ckpt was "
-            "trained, else 1333x800]",
+            help="Limits of the images, for all renderings. [default: as the first --ckpt "
+            "says, else 1333x800]",
         ),
     ] = None,
     annotations: options.Annotations = None,
@@ -84,7 +90,7 @@ def evaluate(
         bool, typer.Option("--safe", help="Accept only checkpoints that are safe to open.")
     ] = False,
     cache: options.Cache = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]")] = "auto",
+    device: options.Device = "auto",
     workers: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Decoding processes. [default: one per core]"),

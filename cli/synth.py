@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rawisp.cli import options
+from rawisp.cli import completion, options
 
 
 def synth(
@@ -34,6 +34,7 @@ def synth(
         list[str] | None,
         typer.Option(
             metavar="NAME",
+            autocompletion=completion.cameras,
             help="DSC-RX100M7 (.ARW), 'NIKON D750' (.NEF) or dng (.DNG). May be given several "
             "times: each photograph takes one, by its name. [default: DSC-RX100M7]",
         ),

@@ -1,6 +1,6 @@
 """A COCO-pretrained ONNX detector as a guide: FastestDet (dog-qiuqiu, BSD-3-Clause).
 
-    pip install 'rawisp[train]' onnx2torch
+    pip install '.[train]' onnx2torch
     PYTHONPATH=examples rawisp train DATA -o RUN --detector fastestdet:build \\
         --detector-weights FastestDet.onnx
 

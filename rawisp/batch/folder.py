@@ -21,6 +21,7 @@ from rawisp.batch.tasks import (
 )
 from rawisp.batch.worker import Payload
 from rawisp.errors import OutputError, UsageError, display_path
+from rawisp.local import refuse_url
 from rawisp.raw import RAW_SUFFIXES
 from rawisp.raw.files import Search
 
@@ -59,6 +60,7 @@ def pack_folder(
         crews=[Crew("cpu", options.worker_count(), PackToolbox(settings))],
         steps=[StepPlan("pack", "cpu")],
         payload=lambda source, output, _: _payload(source, folder, output),
+        strict=settings.read.strict,
     )
     return run(job, found.sources, outputs)
 
@@ -69,16 +71,18 @@ def enhance_folder(
     settings: EnhanceSettings | None = None,
     *,
     annotations: Sequence[Path] | Path = (),
+    annotations_format: str | None = None,
     only_annotated: bool = False,
     options: RunOptions | None = None,
     on_event: OnEvent = ignore_event,
 ) -> RunReport:
     """Renders RAW or packed files with a learned ISP into `out`, one 8-bit RGB image each.
 
-    annotations: COCO JSON drawn on one of each file's frames; OUT/annotations.json gets the same
-    objects in output pixels (several files: OUT/annotations/NAME each). only_annotated: leave out
-    inputs without an entry. Otherwise as `pack_folder`; CheckpointError and AnnotationError come
-    before any work.
+    annotations: COCO, VOC or YOLO, drawn on one of each file's frames; OUT gets the same objects in
+    output pixels, those of earlier runs beside them: annotations.json (several files:
+    annotations/NAME each), Annotations/ or data.yaml and labels/, in the format that was read or
+    `annotations_format` ("coco", "voc", "yolo"). only_annotated: leave out inputs without an entry.
+    Otherwise as `pack_folder`; CheckpointError and AnnotationError come before any work.
     """
     from rawisp.checkpoint.load import describe_checkpoint
 
@@ -97,30 +101,39 @@ def enhance_folder(
     manifests = packed_files.PackedRecords()
     _note_twins(found, manifests, on_event)
     labels = annotate.read_labels(
-        _listed(annotations), folder, settings.annotation_frame, found, overwrite=options.overwrite
+        _listed(annotations),
+        folder,
+        settings.annotation_frame,
+        found,
+        overwrite=options.overwrite,
+        written_as=annotations_format,
     )
-    for one in labels:
-        on_event(Event("note", text=one.announcement()))
+    for text in labels.announcements():
+        on_event(Event("note", text=text))
     if only_annotated:
-        if not labels:
+        if not labels.files:
             raise UsageError("--only-annotated needs --annotations")
-        wanted = set().union(*(one.matched() for one in labels))
+        wanted = labels.matched()
         found = [source for source in found if source.path in wanted]
     outputs = inputs.plan_outputs(found, writer.IMAGE_SUFFIX[settings.format])
+    labels.plan([annotate.Planned(*pair) for pair in zip(found, outputs, strict=True)])
     with spool_folder() as spool:
         job = _enhance_job(folder, settings, options, on_event, archive, metadata)
-        job.payload = lambda source, output, index: {
-            **_payload(source, folder, output),
-            "annotations": [e for e in (one.entry(source) for one in labels) if e is not None],
-            "spool_linear": os.path.join(spool, f"{index}.linear.npy"),
-            "spool_image": os.path.join(spool, f"{index}.image.npy"),
-            "packed_record": _packed_record(source, manifests),
-        }
+
+        def payload(source: inputs.Source, output: str, index: int) -> Payload:
+            labels.keep()  # in OUT's lock, when it is clear that the run may write there
+            return {
+                **_payload(source, folder, output),
+                "annotations": labels.asked(source),
+                "spool_linear": os.path.join(spool, f"{index}.linear.npy"),
+                "spool_image": os.path.join(spool, f"{index}.image.npy"),
+                "packed_record": _packed_record(source, manifests),
+            }
+
+        job.payload = payload
         report = run(job, found, outputs)
     if not options.dry_run:
-        for one in labels:
-            for key, count in one.write(report, found, on_event).items():
-                report.annotations[key] = report.annotations.get(key, 0) + count
+        report.annotations = labels.finish(report, on_event)
     return report
 
 
@@ -149,6 +162,7 @@ def _enhance_job(
         ],
         steps=[StepPlan("decode", "cpu"), StepPlan("render", "model"), StepPlan("write", "cpu")],
         payload=lambda source, output, _: _payload(source, folder, output),
+        strict=settings.read.strict,
     )
 
 
@@ -173,13 +187,15 @@ def _note_twins(
     sources: list[inputs.Source], manifests: packed_files.PackedRecords, on_event: OnEvent
 ) -> None:
     """A RAW file and what `pack` made of it are one photograph; rendering both is rarely meant."""
-    paths = {os.path.realpath(source.path) for source in sources}
-    twins = [
-        source.path
+    packed_from = {
+        source.path: manifests.packed_from(source.path)
         for source in sources
         if inputs.suffix_of(source.path) == ".npy"
-        and os.path.realpath((manifests.lookup(source.path) or {}).get("source", "")) in paths
-    ]
+    }
+    if not packed_from or len(packed_from) == len(sources):
+        return  # before links are resolved, which takes its time
+    paths = {os.path.realpath(source.path) for source in sources}
+    twins = [path for path, raw in packed_from.items() if raw and os.path.realpath(raw) in paths]
     if twins:
         text = f"{display_path(twins[0])} was packed from a RAW file that is among the inputs too"
         more = f" (as were {len(twins) - 1} more)" if len(twins) > 1 else ""
@@ -193,6 +209,7 @@ def _enhance_record(settings: EnhanceSettings, color: str, fit: Any) -> Record:
         "color": color,
         "fit": list(fit) if fit else None,
         "orient": settings.orient,
+        "highlights": settings.highlights,
         **settings.read.record(),
     }
 
@@ -216,6 +233,8 @@ def _found(
         raise UsageError("no input was named")
     if not folder:
         raise UsageError("no output folder was named; use -o . for the current one")
+    for name in (*names, folder):
+        refuse_url(name)
     if os.path.lexists(folder) and not os.path.isdir(folder):
         raise OutputError(f"{display_path(folder)}: is a file; -o needs a folder")
     found = inputs.find_sources(names, suffixes, outside=folder, search=search)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from rawisp.batch.inputs import Source
+from rawisp.batch.manifest_lines import Entry
 from rawisp.errors import OutputError, display_path
 
 Record = dict[str, Any]
@@ -22,10 +24,10 @@ class Identity:
 
 @dataclass
 class Plan:
-    """todo: (source, output) to work on. skipped: records of earlier runs that still hold."""
+    """todo: (source, output) to work on. skipped: outputs of earlier runs that still hold."""
 
     todo: list[tuple[Source, str]] = field(default_factory=list)
-    skipped: dict[str, Record] = field(default_factory=dict)
+    skipped: set[str] = field(default_factory=set)
 
 
 def file_stamp(path: str) -> Record:
@@ -41,17 +43,19 @@ def make_plan(
     sources: list[Source],
     outputs: list[str],
     folder: str,
-    entries: dict[str, Record],
+    entries: Mapping[str, Entry],
     identity: Identity,
     *,
     overwrite: bool,
+    strict: bool = False,
 ) -> Plan:
     """Which inputs are still to do. OutputError when going on would lose or mix up files.
 
     An output is skipped when the manifest says it is done from the same source with the same
-    settings and checkpoint. One that was planned but not recorded (a killed run), or whose source
-    has changed, is made again. One that rawisp did not write, that came from another file, or was
-    made with other settings is never touched without `overwrite`.
+    settings and checkpoint, and, if `strict`, that nothing is suspect about it. One that was
+    planned but not recorded (a killed run), or whose source has changed, is made again. One that
+    rawisp did not write, that came from another file, or was made with other settings is never
+    touched without `overwrite`.
     """
     plan = Plan()
     foreign: list[str] = []
@@ -59,15 +63,18 @@ def make_plan(
         entry = entries.get(output)
         if overwrite or not os.path.lexists(os.path.join(folder, output)):
             plan.todo.append((source, output))
-        elif entry is None or entry["status"] == "failed":
+        elif entry is None or entry.status == "failed":
             foreign.append(output)  # nothing of ours is left where an input failed
-        elif entry["status"] == "pending":
+        elif entry.status == "pending":
             plan.todo.append((source, output))
         else:
             _check_same(source, output, folder, entry, identity)
-            stamp = file_stamp(source.path)
-            if all(entry.get(key) == value for key, value in stamp.items()):
-                plan.skipped[output] = entry
+            same = file_stamp(source.path) == {
+                "source_bytes": entry.source_bytes,
+                "source_modified_ns": entry.source_modified_ns,
+            }
+            if same and not (strict and entry.status == "suspect"):
+                plan.skipped.add(output)
             else:
                 plan.todo.append((source, output))
     if foreign:
@@ -80,25 +87,27 @@ def make_plan(
     return plan
 
 
-def _check_same(
-    source: Source, output: str, folder: str, entry: Record, identity: Identity
-) -> None:
-    shown = display_path(os.path.join(folder, output))
-    before = os.path.realpath(entry["source"])
-    if before != os.path.realpath(source.path) and os.path.lexists(before):
-        raise OutputError(
-            f"{shown}: was made from {display_path(entry['source'])}, now "
-            f"{display_path(source.path)} would replace it; choose another -o, or --overwrite"
-        )
+def _check_same(source: Source, output: str, folder: str, entry: Entry, identity: Identity) -> None:
+    if entry.source != source.path:  # resolving links costs more than all the rest
+        before = os.path.realpath(entry.source)
+        if before != os.path.realpath(source.path) and os.path.lexists(before):
+            raise OutputError(
+                f"{_shown(folder, output)}: was made from {display_path(entry.source)}, now "
+                f"{display_path(source.path)} would replace it; choose another -o, or --overwrite"
+            )
     changes = [
-        f"{key} {entry['settings'].get(key)} -> {value}"
+        f"{key} {entry.settings.get(key)} -> {value}"
         for key, value in identity.settings.items()
-        if entry["settings"].get(key) != value
+        if entry.settings.get(key) != value
     ]
-    if identity.checkpoint is not None and entry.get("checkpoint") != identity.checkpoint:
+    if identity.checkpoint is not None and entry.checkpoint != identity.checkpoint:
         changes.append("checkpoint")
     if changes:
         raise OutputError(
-            f"{shown}: was made with other settings ({', '.join(changes)}); choose another -o, "
-            "or --overwrite to make everything again"
+            f"{_shown(folder, output)}: was made with other settings ({', '.join(changes)}); "
+            "choose another -o, or --overwrite to make everything again"
         )
+
+
+def _shown(folder: str, output: str) -> str:
+    return display_path(os.path.join(folder, output))

@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from rawisp.batch import inputs, writer
 from rawisp.batch.events import Event, OnEvent, RunReport
 from rawisp.batch.lock import output_folder_lock
-from rawisp.batch.manifest import FILE_NAME, Manifest, read_manifest
+from rawisp.batch.manifest import Manifest
 from rawisp.batch.plan import Identity, Plan, file_stamp, make_plan
+from rawisp.batch.records import RunRecords, skipped_record
 from rawisp.batch.supervisor import Crew, Outcome, StepPlan, Supervisor
 from rawisp.batch.worker import Payload
 from rawisp.errors import InputError, OutputError, OutputFullError, display_path
@@ -59,33 +61,60 @@ class Job:
     crews: Sequence[Crew]
     steps: Sequence[StepPlan]
     payload: Callable[[inputs.Source, str, int], Payload]
-    records: dict[str, Record] = field(default_factory=dict)
-    ours: set[str] = field(default_factory=set)  # outputs that earlier runs left
+    strict: bool = False  # a suspect file is a failed one
+    held: dict[str, Record] = field(default_factory=dict)  # what the manifest has not in full
+    ended: set[str] = field(default_factory=set)  # outputs of which this run's end is recorded
+    ours: set[str] = field(default_factory=set)  # outputs to be made that earlier runs left
     failures: int = 0
     stopped: str = ""
     interrupted: bool = False
 
 
+class _Payloads(Sequence[Payload]):
+    """Those of a plan, made when their turn comes."""
+
+    def __init__(self, job: Job, plan: Plan) -> None:
+        self._job = job
+        self._plan = plan
+
+    def __len__(self) -> int:
+        return len(self._plan.todo)
+
+    def __getitem__(self, index: Any) -> Any:
+        source, output = self._plan.todo[index]
+        return self._job.payload(source, output, index)
+
+
 def run(job: Job, sources: list[inputs.Source], outputs: list[str]) -> RunReport:
     """Makes each output of which the manifest does not say that it is done; see `make_plan`."""
     start = time.perf_counter()
-    known = read_manifest(os.path.join(job.folder, FILE_NAME))
+    manifest = Manifest(job.folder)
+    known = manifest.entries
     plan = make_plan(
-        sources, outputs, job.folder, known, job.identity, overwrite=job.options.overwrite
+        sources,
+        outputs,
+        job.folder,
+        known,
+        job.identity,
+        overwrite=job.options.overwrite,
+        strict=job.strict,
     )
-    job.ours = {output for output, entry in known.items() if entry["status"] != "failed"}
+    job.ours = {o for _, o in plan.todo if o in known and known[o].status != "failed"}
     job.on_event(Event("plan", total=len(sources)))
-    for output, entry in plan.skipped.items():
-        _settle(job, {**entry, "status": "skipped", "reason": "done by an earlier run"}, output)
+    for output in outputs:
+        if output in plan.skipped:
+            record = partial(skipped_record, manifest, output)
+            job.on_event(Event("result", record=record, status="skipped"))
     if job.options.dry_run:
         for source, output in plan.todo:
-            _settle(job, _record(job, source.path, output, "planned"), output)
+            job.held[output] = _record(job, source.path, output, "planned")
+            job.on_event(Event("result", record=job.held[output]))
     elif plan.todo:
-        _work(job, plan)
+        _work(job, plan, manifest)
     else:
         _sweep(job.folder)
     return RunReport(
-        records=[job.records[output] for output in outputs],
+        records=RunRecords(outputs, manifest, skipped=plan.skipped, held=job.held),
         interrupted=job.interrupted,
         stopped=job.stopped,
         seconds=time.perf_counter() - start,
@@ -93,30 +122,37 @@ def run(job: Job, sources: list[inputs.Source], outputs: list[str]) -> RunReport
     )
 
 
-def _work(job: Job, plan: Plan) -> None:
+def _work(job: Job, plan: Plan, manifest: Manifest) -> None:
     _make_folders(job.folder, plan)
     with output_folder_lock(job.folder):
         writer.sweep_temporaries(job.folder)
-        manifest = Manifest(job.folder)
-        manifest.append(
-            [_record(job, source.path, output, "pending") for source, output in plan.todo]
-        )
-        payloads = [job.payload(s, output, i) for i, (s, output) in enumerate(plan.todo)]
+        manifest.refresh()
+        manifest.append(_record(job, source.path, o, "pending") for source, o in plan.todo)
+        payloads = _Payloads(job, plan)
         try:
             with Supervisor(job.crews, job.steps, job.options.timeout_s) as supervisor:
                 for outcome in supervisor.run(payloads, lambda: bool(job.stopped)):
                     record = _finished(job, payloads[outcome.index], outcome)
-                    manifest.append([_without_detail(record)])
-                    _settle(job, record, record["output"])
+                    _settle(job, manifest, record)
         except KeyboardInterrupt:
             job.interrupted = True
         finally:
             manifest.compact()
     for source, output in plan.todo:
-        if output not in job.records:
-            job.records[output] = _record(
+        if output not in job.ended:
+            job.held[output] = _record(
                 job, source.path, output, "not attempted", job.stopped or "interrupted"
             )
+
+
+def _settle(job: Job, manifest: Manifest, record: Record) -> None:
+    """Writes down how an input has ended, and tells the caller."""
+    output = record["output"]
+    manifest.append([_without_detail(record)])
+    job.ended.add(output)
+    if record.get("detail"):
+        job.held[output] = record
+    job.on_event(Event("result", record=record))
 
 
 def _sweep(folder: str) -> None:
@@ -151,7 +187,9 @@ def _finished(job: Job, payload: Payload, outcome: Outcome) -> Record:
     source, output = payload["source"], payload["output"]
     seconds = {"seconds": round(outcome.seconds, 4)}
     if outcome.error is None:
-        return {**outcome.payload, **_record(job, source, output, "done"), **seconds}
+        reason = "; ".join(outcome.payload.get("suspicions", ()))
+        status = "suspect" if reason else "done"
+        return {**outcome.payload, **_record(job, source, output, status, reason), **seconds}
     error = outcome.error
     if output in job.ours:  # made from what the source was before; it would pass for up to date
         with suppress(OSError):
@@ -172,8 +210,3 @@ def _finished(job: Job, payload: Payload, outcome: Outcome) -> Record:
 
 def _without_detail(record: Record) -> Record:
     return {key: value for key, value in record.items() if key != "detail"}
-
-
-def _settle(job: Job, record: Record, output: str) -> None:
-    job.records[output] = record
-    job.on_event(Event("result", record=record))

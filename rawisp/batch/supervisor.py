@@ -95,6 +95,7 @@ class Supervisor:
         self._crews = {crew.name: crew for crew in crews}
         self._steps = list(steps)
         self._timeout_s = timeout_s
+        self._payloads: Sequence[Payload] = ()
         self._workers: list[_Worker] = []
         self._waiting: list[deque[_Item]] = [deque() for _ in steps]
         self._under_way = 0
@@ -118,11 +119,12 @@ class Supervisor:
     ) -> Iterator[Outcome]:
         """Yields an Outcome per payload as they finish, in any order.
 
-        payloads: each has "source", the file to blame. When `should_stop` turns true nothing new
-        is begun; what is under way is finished. Raises the RawispError of a toolbox that cannot be
-        opened.
+        payloads: each has "source", the file to blame; one is asked for when its turn comes. When
+        `should_stop` turns true nothing new is begun; what is under way is finished. Raises the
+        RawispError of a toolbox that cannot be opened.
         """
-        fresh = deque(_Item(index, payload) for index, payload in enumerate(payloads))
+        self._payloads = payloads
+        fresh = deque(range(len(payloads)))
         self._start_crews(len(fresh))
         limit = sum(crew.count for crew in self._crews.values()) + 2
         while True:
@@ -162,7 +164,7 @@ class Supervisor:
         connection.send(crew.toolbox)
         return _Worker(crew, process, connection, stderr_path)
 
-    def _dispatch(self, fresh: deque[_Item], limit: int) -> None:
+    def _dispatch(self, fresh: deque[int], limit: int) -> None:
         for worker in self._workers:
             if not worker.ready or worker.item is not None:
                 continue
@@ -176,14 +178,14 @@ class Supervisor:
             else:
                 worker.item, worker.since = item, time.monotonic()
 
-    def _put_back(self, item: _Item, fresh: deque[_Item]) -> None:
+    def _put_back(self, item: _Item, fresh: deque[int]) -> None:
         if item.step == 0:
             self._under_way -= 1
-            fresh.appendleft(item)
+            fresh.appendleft(item.index)
         else:
             self._waiting[item.step].appendleft(item)
 
-    def _next_for(self, crew: str, fresh: deque[_Item], limit: int) -> _Item | None:
+    def _next_for(self, crew: str, fresh: deque[int], limit: int) -> _Item | None:
         for number in reversed(range(len(self._steps))):
             if self._steps[number].crew != crew:
                 continue
@@ -191,7 +193,8 @@ class Supervisor:
                 return self._waiting[number].popleft()
             if number == 0 and fresh and self._under_way < limit:
                 self._under_way += 1
-                return fresh.popleft()
+                index = fresh.popleft()
+                return _Item(index, self._payloads[index])
         return None
 
     def _collect(self) -> Iterator[Outcome]:

@@ -3,46 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path as FilePath
-from typing import Any
 
-from rawisp.batch import inputs, writer
-from rawisp.batch.annotate import SINGLE_NAME
+from rawisp.batch import annotate, inputs, writer
 from rawisp.batch.events import Event, OnEvent, RunReport, ignore_event
 from rawisp.batch.folder import Path, _found
 from rawisp.batch.plan import Identity
 from rawisp.batch.run import Job, Record, RunOptions, run
 from rawisp.batch.supervisor import Crew, StepPlan
 from rawisp.batch.worker import Payload, Step
-from rawisp.data.annotations import read_annotations
-from rawisp.data.annotations.labels import LabeledImage, LabelSet, name_of
-from rawisp.data.matching import match_names
+from rawisp.data.annotations.entries import Annotations, entries_of, read_entries
+from rawisp.data.annotations.labels import LabelSet
 from rawisp.data.synth.bodies import BODIES, SMALLEST_SIDE, body_named, write_night
-from rawisp.data.synth.boxes import (
-    MAX_COPIES,
-    PlacedNight,
-    category_ids_of,
-    check_size,
-    nights_document,
-)
+from rawisp.data.synth.boxes import MAX_COPIES, check_size
 from rawisp.data.synth.photograph import PHOTOGRAPH_SUFFIXES, read_photograph
 from rawisp.data.synth.render import mosaic_size, night_generator, night_mosaic
 from rawisp.data.synth.settings import NightSettings
 from rawisp.errors import (
-    AnnotationError,
-    FrameMismatchError,
     InputError,
     OutputError,
     UsageError,
     display_path,
-    printable,
 )
 from rawisp.raw import DEFAULT_MAX_MEGAPIXELS
-from rawisp.version import __version__
 
 
 @dataclass(frozen=True)
@@ -121,13 +106,13 @@ class SynthToolbox:
 
 @dataclass(frozen=True)
 class _File:
-    """One RAW file to be made, and its photograph's labels if there are any."""
+    """One RAW file to be made; size: of the picture that its boxes were drawn on, where known."""
 
     source: inputs.Source
     output: str
     camera: str
     number: int
-    label: LabeledImage | None
+    size: tuple[int, int] | None
 
     def payload(self, folder: str) -> Payload:
         return {
@@ -137,7 +122,7 @@ class _File:
             "name": self.source.relative,
             "number": self.number,
             "camera": self.camera,
-            "annotated_size": self.label.size if self.label else None,
+            "annotated_size": self.size,
         }
 
 
@@ -171,15 +156,28 @@ def synth_folder(
     folder = os.fspath(out)
     wanted = "JPEG or PNG"
     found = _found(sources, folder, PHOTOGRAPH_SUFFIXES, wanted, on_event, options.search).sources
-    labels = _read(annotations)
-    matched: dict[str, LabeledImage] = {}
-    if labels is not None:
-        _check_target(folder, labels, overwrite=options.overwrite)
-        matched = _matched(labels, found)
-        on_event(Event("note", text=_announcement(labels, matched, len(found))))
-    files = _planned(found, settings, matched)
+    labels = annotate.RunLabels(
+        folder,
+        [] if annotations is None else [_read(annotations)],
+        found,
+        written_as=None if annotations is None else "coco",
+        overwrite=options.overwrite,
+        # The boxes are in RAW pixels, and to be found as theirs.
+        words=annotate.Words(inputs="photographs", mark_first=False),
+    )
+    for text in labels.announcements():
+        on_event(Event("note", text=text))
+    files = _planned(found, settings, labels)
     _check_cameras(folder, files)
     by_output = {file.output: file for file in files}
+    labels.plan(
+        [annotate.Planned(f.source, f.output, f.number + 1, settings.copies) for f in files]
+    )
+
+    def payload(_: inputs.Source, output: str, __: int) -> Payload:
+        labels.keep()  # in OUT's lock, when it is clear that the run may write there
+        return by_output[output].payload(folder)
+
     job = Job(
         folder=folder,
         identity=Identity(settings.record()),
@@ -187,56 +185,32 @@ def synth_folder(
         on_event=on_event,
         crews=[Crew("cpu", options.worker_count(), SynthToolbox(settings))],
         steps=[StepPlan("synth", "cpu")],
-        payload=lambda source, output, _: by_output[output].payload(folder),
+        payload=payload,
     )
     report = run(job, [file.source for file in files], [file.output for file in files])
-    if labels is not None and not options.dry_run:
-        placed = _placed(report, files, on_event)
-        ids = category_ids_of(labels)
-        document, report.annotations = nights_document(labels, placed, settings.copies, ids)
-        ours = {"version": __version__, "made_from": os.path.basename(labels.path)}
-        os.makedirs(folder, exist_ok=True)
-        # Last, not first as in enhance's files: these boxes are in RAW pixels, and to be found.
-        writer.write_json(os.path.join(folder, SINGLE_NAME), {**document, "rawisp": ours})
+    if not options.dry_run:
+        report.annotations = labels.finish(report, on_event)
     return report
 
 
-def _read(annotations: LabelSet | Path | None) -> LabelSet | None:
-    if annotations is None or isinstance(annotations, LabelSet):
-        return annotations
-    return read_annotations(os.fspath(annotations))
-
-
-def _matched(labels: LabelSet, found: list[inputs.Source]) -> dict[str, LabeledImage]:
-    """The entry of each photograph that has one, by path. AnnotationError when none has."""
-    images = labels.images
-    shown = display_path(labels.path)
-    entry_of = match_names(
-        [image.name for image in images],
-        [name_of(source.relative) for source in found],
-        described=[f"{shown}: {printable(image.name)}" for image in images],
-        roots=[source.root for source in found],
-        other_names=[image.other_names for image in images],
-    )
-    if images and not entry_of:
-        raise AnnotationError(
-            f"{shown}: none of its {len(images)} entries is called like any photograph "
-            f"({images[0].name!r}, ... against {display_path(found[0].relative)!r}, ...)"
-        )
-    return {found[file].path: images[entry] for file, entry in entry_of.items()}
+def _read(annotations: LabelSet | Path) -> Annotations:
+    if isinstance(annotations, LabelSet):
+        return entries_of(annotations)
+    return read_entries(os.fspath(annotations))
 
 
 def _planned(
-    found: list[inputs.Source], settings: SynthSettings, matched: dict[str, LabeledImage]
+    found: list[inputs.Source], settings: SynthSettings, labels: annotate.RunLabels
 ) -> list[_File]:
     """Every file of the run. Copies are numbered in their names, which keeps them apart."""
     files = []
     for source, stem in zip(found, inputs.plan_outputs(found, ""), strict=True):
+        entry = labels.entry_of(source)
         for number in range(settings.copies):
             camera = settings.camera_of(source.relative, number)
             mark = f"_night{number + 1}" if settings.copies > 1 else ""
             output = f"{stem}{mark}{body_named(camera).suffix}"
-            files.append(_File(source, output, camera, number, matched.get(source.path)))
+            files.append(_File(source, output, camera, number, entry.size if entry else None))
     return files
 
 
@@ -254,49 +228,3 @@ def _check_cameras(folder: str, files: list[_File]) -> None:
                     f"{display_path(stem + suffix)}: is there already, and {file.camera} would add "
                     f"{os.path.basename(file.output)} beside it; choose another -o"
                 )
-
-
-def _placed(report: RunReport, files: list[_File], on_event: OnEvent) -> list[PlacedNight]:
-    """The files that exist and have labels."""
-    placed = []
-    for record, file in zip(report.records, files, strict=True):
-        if file.label is None or record["status"] not in ("done", "skipped"):
-            continue
-        width, height = record["photograph_size"]
-        try:  # of an earlier run, annotated only now
-            check_size(file.source.path, file.label.size, (width, height))
-        except FrameMismatchError as error:
-            record |= {"status": "failed", "reason": error.reason}
-            on_event(Event("result", record=record))
-            continue
-        placed.append(PlacedNight(file.label, file.number + 1, file.output, *record["mosaic_size"]))
-    return placed
-
-
-def _announcement(labels: LabelSet, matched: dict[str, LabeledImage], photographs: int) -> str:
-    used = len({id(image) for image in matched.values()})
-    left_out = sum(not problem.mended for problem in labels.problems)
-    problems = f"; {left_out} rows could not be used" if left_out else ""
-    return (
-        f"{display_path(labels.path)}: {len(matched)} of {photographs} photographs have an entry, "
-        f"{len(labels.images) - used} of {len(labels.images)} entries have no photograph{problems}"
-    )
-
-
-def _check_target(folder: str, labels: LabelSet, *, overwrite: bool) -> None:
-    """OutputError when OUT/annotations.json holds what this run must not replace."""
-    target = os.path.join(folder, SINGLE_NAME)
-    if not os.path.lexists(target):
-        return
-    shown = display_path(target)
-    if os.path.exists(labels.path) and os.path.samefile(target, labels.path):
-        raise OutputError(f"{shown}: holds the annotations that are read; choose another -o")
-    if overwrite:
-        return
-    try:
-        before: Any = json.loads(FilePath(target).read_bytes())["rawisp"]["made_from"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        before = None
-    if before != os.path.basename(labels.path):
-        what = f"holds the boxes of {display_path(str(before))}" if before else "is not rawisp's"
-        raise OutputError(f"{shown}: {what}; choose another -o, or --overwrite to replace")

@@ -37,17 +37,20 @@ def write_atomically(path: str, write: Callable[[BinaryIO], None]) -> None:
         os.replace(temporary, path)
     except OSError as error:
         _remove(temporary)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise OutputFullError(
-                f"{display_path(path)}: {os.strerror(error.errno).lower()} while writing; free "
-                "some space and run the same command again, it continues where it stopped"
-            ) from None
-        raise OutputError(
-            f"{display_path(path)}: cannot be written ({error.strerror or error})"
-        ) from None
+        raise output_error(path, error) from None
     except BaseException:
         _remove(temporary)
         raise
+
+
+def output_error(path: str, error: OSError) -> OutputFullError | OutputError:
+    """What to raise when `path` could not be written: whether it is full, and what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return OutputFullError(
+            f"{display_path(path)}: {os.strerror(error.errno).lower()} while writing; free "
+            "some space and run the same command again, it continues where it stopped"
+        )
+    return OutputError(f"{display_path(path)}: cannot be written ({error.strerror or error})")
 
 
 def _temporary_name(path: str) -> str:

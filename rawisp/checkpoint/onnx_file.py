@@ -1,7 +1,7 @@
 """The one place that knows ONNX: written for other programs, never applied by rawisp itself.
 
-Needs the extra `rawisp[onnx]`. Heights and widths are free; input and output are named in the file,
-and its metadata lie under METADATA_KEY.
+Needs the extra "onnx". Heights and widths are free; input and output are named in the file, and
+its metadata lie under METADATA_KEY.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from rawisp.checkpoint.exported import example_and_sides
 from rawisp.checkpoint.metadata import CheckpointMetadata
 from rawisp.errors import UsageError
+from rawisp.extras import install_advice
 
 METADATA_KEY = "rawisp"
 INPUT, OUTPUT = "raw_image", "rendered_image"
@@ -74,5 +75,5 @@ def _required() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise UsageError(
-            f"ONNX export needs the package {error.name}; run: pip install 'rawisp[onnx]'"
+            f"ONNX export needs the package {error.name}; {install_advice('onnx')}"
         ) from None

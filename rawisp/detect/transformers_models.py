@@ -26,6 +26,7 @@ from rawisp.detect.base import Detections, Guide, Target
 from rawisp.detect.features import features_apart
 from rawisp.detect.transformers_zoo import PUBLISHED
 from rawisp.errors import CheckpointError, UsageError, display_path
+from rawisp.extras import install_advice
 
 SIZE = (640, 640)  # to which all published ones scale their input, whatever its shape
 
@@ -315,8 +316,8 @@ def _classes(name: str) -> tuple[Any, Any]:
         )
     except (ImportError, AttributeError) as error:
         raise UsageError(
-            f"{name} needs transformers and scipy ({_short(error)}); run: pip install --upgrade "
-            "'rawisp[transformers]'"
+            f"{name} needs transformers and scipy ({_short(error)}); "
+            f"{install_advice('transformers')}"
         ) from None
 
 

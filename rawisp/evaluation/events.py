@@ -72,7 +72,7 @@ class Voice:
                 done, total = 0, event.total
             else:
                 done = min(done + 1, total)  # one may be packed and then fail for its boxes
-                if event.record["status"] == "failed":
+                if event.status == "failed":
                     source = display_path(event.record["source"])
                     self.failure(f"{source}: {event.record['reason']}")
                 self.say(EvaluationEvent("progress", color, "packing", done, total))

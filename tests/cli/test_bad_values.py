@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from rawisp.batch import pack_folder
 from rawisp.checkpoint import load_isp
-from rawisp.errors import CheckpointError
+from rawisp.errors import CheckpointError, UsageError
 
 RunCommand = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -70,6 +71,54 @@ def test_a_bad_choice_is_a_usage_error(
     assert done.returncode == 2, done.stderr
     assert option in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+URLS = [
+    ("pack", ["s3://bucket/in", "-o", "OUT"]),
+    ("pack", ["a.ARW", "gs://bucket/in", "-o", "OUT"]),
+    ("pack", ["a.ARW", "-o", "s3://bucket/out"]),
+    ("enhance", ["a.ARW", "--out=S3://bucket/out"]),
+    ("enhance", ["a.ARW", "-o", "OUT", "--annotations", "https://example.org/a.json"]),
+    ("enhance", ["a.ARW", "-o", "OUT", "--ckpt", "hf://me/night"]),
+    ("synth", ["file:///photos", "-o", "OUT"]),
+    ("info", ["http://example.org/a.ARW"]),
+    ("train", ["abfs+x://data", "-o", "OUT"]),
+    ("train", ["data", "-o", "az://run"]),
+    ("train", ["data", "-o", "OUT", "--cache", "s3://cache"]),
+    ("eval", ["s3://data", "--ckpt", "night"]),
+    ("validate", ["data", "--overlays", "sftp://host/look"]),
+    ("describe", ["https://example.org/isp.safetensors"]),
+    ("export", ["isp.safetensors", "-o", "s3://bucket/isp.ts"]),
+    ("convert", ["x.pth", "-o", "o.safetensors", "--isp", "genisp", "--value", "s3://b/v.pth"]),
+]
+
+
+@pytest.mark.parametrize(("verb", "arguments"), URLS)
+def test_a_url_is_refused_and_makes_no_folder(
+    tmp_path: Path, call_main: RunCommand, monkeypatch: pytest.MonkeyPatch, verb: str,
+    arguments: list[str],
+) -> None:  # fmt: skip
+    """As a path it would be a folder called `s3:`."""
+    monkeypatch.chdir(tmp_path)
+    (url,) = (argument for argument in arguments if "://" in argument)
+    done = call_main(verb, *arguments)
+    check_refused(done, url.removeprefix("--out="), "is a URL")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("which", ["source", "out"])
+def test_the_library_refuses_urls_too(tmp_path: Path, which: str) -> None:
+    given = {"source": tmp_path, "out": tmp_path / "out", which: "s3://bucket/x"}
+    with pytest.raises(UsageError, match=r"s3://bucket/x: is a URL"):
+        pack_folder(given["source"], given["out"])
+
+
+def test_a_name_with_a_colon_is_no_url(
+    photos: Path, tmp_path: Path, call_main: RunCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call_main("pack", photos / "0.ARW", "-o", "18:30/x:y").returncode == 0
+    assert (tmp_path / "18:30" / "x:y" / "0.npy").exists()
 
 
 def test_levels_the_wrong_way_round_say_what_to_do(

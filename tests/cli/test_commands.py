@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -142,6 +143,8 @@ def test_verbose_has_a_line_per_file(
     done = run_rawisp("pack", with_a_bad_one, "-o", tmp_path / "out", "-v")
     for n in (0, 1, 2, 4, 5):
         assert f"{n}.ARW -> {n}.npy: done (" in done.stderr
+    (failed,) = [line for line in done.stderr.splitlines() if "3.ARW: " in line]
+    assert re.search(r"does not begin like any camera RAW.* \(\d+\.\d\d s\)$", failed)
     assert done.stdout == ""
 
 
@@ -151,8 +154,20 @@ def test_a_dry_run_lists_what_it_would_do(
     done = run_rawisp("enhance", photos, "-o", tmp_path / "out", "--dry-run")
     assert done.returncode == 0 and not (tmp_path / "out").exists()
     for n in range(6):
-        assert f"{n}.ARW -> {n}.png: planned" in done.stderr
-    assert "6 planned" in done.stderr
+        assert f"{n}.ARW -> {n}.png: planned\n" in done.stdout
+    assert done.stdout.count("\n") == 6
+    assert done.stderr.count("\n") == 1 and "6 planned" in done.stderr
+
+
+def test_a_dry_run_lists_only_what_it_would_do_and_says_nothing_when_quiet(
+    photos: Path, tmp_path: Path, run_rawisp: RunCommand
+) -> None:
+    out = ["-o", tmp_path / "out"]
+    assert run_rawisp("pack", photos / "1.ARW", photos / "2.ARW", *out).returncode == 0
+    done = run_rawisp("pack", photos, *out, "--dry-run", "-q")
+    assert done.returncode == 0 and done.stderr == ""
+    planned = [line.partition(" -> ")[2] for line in done.stdout.splitlines()]
+    assert planned == [f"{n}.npy: planned" for n in (0, 3, 4, 5)]
 
 
 def test_what_is_not_a_terminal_gets_no_escape_codes(
@@ -225,35 +240,6 @@ def test_quiet_has_no_bar_on_a_terminal(
     arguments = ["pack", str(photos), "-o", str(tmp_path / "out"), "-q"]
     code, _, terminal = on_a_terminal([*rawisp_command, *arguments], plain_environment)
     assert (code, terminal) == (0, "")
-
-
-@pytest.mark.parametrize("verb", ["info", "info --json", "pack -v --json"])
-def test_a_closed_stdout_is_no_traceback(
-    photos: Path, tmp_path: Path, rawisp_command: list[str], verb: str
-) -> None:
-    (tmp_path / "in").mkdir()
-    for n in range(150):
-        os.link(photos / "0.ARW", tmp_path / "in" / f"{n}.ARW")
-    out = f"-o {tmp_path}/out" if "pack" in verb else ""
-    line = f"{' '.join(rawisp_command)} {verb} {tmp_path}/in {out} | head -1"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
-    assert done.stdout.count("\n") == 1
-    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
-    assert "BrokenPipe" not in done.stderr
-
-
-@pytest.mark.parametrize("verb", ["info", "info --json", "pack --json"])
-def test_a_full_disk_behind_stdout_is_a_sentence(
-    photos: Path, tmp_path: Path, rawisp_command: list[str], verb: str
-) -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("this system has no /dev/full")
-    out = f"-o {tmp_path}/out" if "pack" in verb else ""
-    line = f"{' '.join(rawisp_command)} {verb} {photos} {out} > /dev/full"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr, done.stderr
-    assert "no space left on device" in done.stderr.lower()
 
 
 SAMPLE_FACTS = {

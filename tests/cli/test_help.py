@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import rawisp
+from rawisp.cli import completion
 
 RunCommand = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -38,7 +39,7 @@ OPTIONS = {
     },
     "enhance": {
         "--ckpt": "night", "--device": "auto", "--format": "png",
-        "--fit": "as the checkpoint was trained", "--orient": "upright", "--annotations": "",
+        "--fit": "as the checkpoint says", "--orient": "upright", "--annotations": "",
         "--annotation-frame": "auto", "--input-color": "", **COMMON,
     },
 }  # fmt: skip
@@ -110,6 +111,61 @@ def test_the_main_help_lists_the_verbs_and_the_exit_codes(run_rawisp: RunCommand
 
 def test_help_on_a_pipe_has_no_escape_codes(run_rawisp: RunCommand) -> None:
     assert "\x1b" not in run_rawisp("enhance", "--help").stdout
+
+
+@pytest.fixture
+def offered(
+    rawisp_command: list[str], plain_environment: dict[str, str]
+) -> Callable[[str], list[str]]:
+    """offered("enhance --ckpt n") -> what bash is told to offer for the last word."""
+
+    def complete(line: str) -> list[str]:
+        words_of_line = ["rawisp", *line.split(" ")]
+        asked = {
+            "_RAWISP_COMPLETE": "complete_bash",
+            "COMP_WORDS": " ".join(words_of_line),
+            "COMP_CWORD": str(len(words_of_line) - 1),
+        }
+        done = subprocess.run(
+            rawisp_command, env={**plain_environment, **asked},
+            capture_output=True, text=True, timeout=30,
+        )  # fmt: skip
+        assert done.returncode == 0 and done.stderr == ""
+        return done.stdout.split()
+
+    return complete
+
+
+OFFERED = {
+    "enh": ["enhance"],
+    "enhance --ckpt n": ["night"],
+    "enhance --annotation-f": ["--annotation-frame"],
+    "pack --dtype ": ["float32", "float16", "uint16"],
+    "train --isp gen": ["genisp"],
+    "train --recipe sta": ["staged"],
+    "train --detector tin": ["tiny"],
+    "eval --detector rtdetr_v2_r1": ["rtdetr_v2_r18", "rtdetr_v2_r101"],
+    "eval --baseline raw": ["rawpy-default"],
+    "synth --camera DSC": ["DSC-RX100M7"],
+    "describe cl": ["classic"],
+    "pack night_pho": [],  # then the shell offers files
+}
+
+
+@pytest.mark.parametrize("line", OFFERED)
+def test_the_shell_completes(offered: Callable[[str], list[str]], line: str) -> None:
+    assert offered(line) == OFFERED[line]
+
+
+def test_the_detectors_that_the_shell_offers_are_all_that_there_are() -> None:
+    from rawisp.detect import guide_names
+
+    assert list(completion.DETECTORS) == guide_names()
+
+
+def test_the_completion_script_can_be_shown(run_rawisp: RunCommand) -> None:
+    done = run_rawisp("--show-completion", "bash")
+    assert done.returncode == 0 and "complete -o default -F _rawisp_completion" in done.stdout
 
 
 HEAVY = ("torch", "numba", "llvmlite", "rawpy", "numpy", "tifffile", "imageio", "PIL")

@@ -47,13 +47,13 @@ def test_labels_come_again_for_outputs_that_are_skipped(photos: Path, tmp_path: 
     """First without labels, then with; one of them was drawn on another frame."""
     sources = [photos / "turned1.ARW", photos / "turned6.ARW"]
     assert enhance_folder(sources, tmp_path / "out", options=TWO).exit_code == 0
-    sizes = {"turned1": (WIDTH, HEIGHT), "turned6": (7, 7)}
+    sizes = {"turned1": (WIDTH, HEIGHT), "turned6": (300, 300)}
     file = labels(tmp_path / "labels.json", sizes)
     report = enhance_folder(sources, tmp_path / "out", annotations=file, options=TWO)
     assert [r["status"] for r in report.records] == ["skipped", "failed"]
     assert report.exit_code == 1 and report.annotations["images"] == 1
     again = json.loads((tmp_path / "out" / "annotations.json").read_text())
-    assert [i["id"] for i in again["images"]] == ["turned1"]
+    assert [i["original_id"] for i in again["images"]] == ["turned1"]
 
 
 def test_annotations_that_rawisp_wrote_itself_can_be_given_twice(
@@ -118,7 +118,7 @@ def test_labels_are_not_overwritten(photos: Path, tmp_path: Path) -> None:
 
 def test_an_ambiguous_name_is_found_before_any_work(photos: Path, tmp_path: Path) -> None:
     file = labels(tmp_path / "labels.json", {"a/turned1": (200, 120), "b/turned1": (200, 120)})
-    with pytest.raises(AnnotationError, match="2 images are called 'turned1'"):
+    with pytest.raises(AnnotationError, match=r"images\[0\] and .*images\[1\] both fit turned1"):
         enhance_folder(photos / "turned1.ARW", tmp_path / "out", annotations=file, options=TWO)
     assert not (tmp_path / "out").exists()
 
@@ -147,7 +147,7 @@ def test_splits_of_one_command_keep_their_names(photos: Path, tmp_path: Path) ->
     assert not (tmp_path / "out" / "annotations.json").exists()
     for name, image in (("train", "turned1"), ("val", "turned6")):
         moved = json.loads((tmp_path / "out" / "annotations" / f"{name}.json").read_text())
-        assert [i["id"] for i in moved["images"]] == [image]
+        assert [i["original_id"] for i in moved["images"]] == [image]
         assert len(moved["annotations"]) == 1
     assert report.annotations["images"] == report.annotations["boxes"] == 2
 

@@ -278,7 +278,7 @@ def test_annotations_must_fit_and_say_how_well(tmp_path: Path) -> None:
         rectangle(tmp_path / "in" / f"{name}.png", (80, 60), (20, 10, 16, 8))
     images = [{"id": 1, "file_name": "z.png", "width": 80, "height": 60}]
     labels = coco(tmp_path / "labels.json", images, {})
-    with pytest.raises(AnnotationError, match="none of its 1 entries is called like any"):
+    with pytest.raises(AnnotationError, match="none of its 1 images is called like any"):
         synth_folder(tmp_path / "in", tmp_path / "out", annotations=labels, options=ONE)
     images += [{"id": 2, "file_name": "a.jpg", "width": 80, "height": 60}]
     labels = coco(tmp_path / "labels.json", images, {})

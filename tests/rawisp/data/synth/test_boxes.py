@@ -1,16 +1,22 @@
-"""The COCO document of nights: boxes scaled, ids that depend on the label file alone."""
+"""Boxes of photographs on the nights made of them: scaled, ids by the label file alone."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from rawisp.data.annotations.entries import Annotations, entries_of
 from rawisp.data.annotations.labels import LabeledImage, LabelSet
-from rawisp.data.synth.boxes import PlacedNight, category_ids_of, check_size, nights_document
+from rawisp.data.annotations.moving import moved
+from rawisp.data.annotations.write_coco import coco_document
+from rawisp.data.synth.boxes import check_size
 from rawisp.errors import FrameMismatchError
+from rawisp.geometry import Affine
 
 
 def image(
@@ -31,42 +37,58 @@ EMPTY = image("c", 9, [])
 LABELS = LabelSet("labels.json", "COCO", ("person", "car"), (A, EMPTY, B))
 
 
+def document(
+    found: Annotations, placed: list[tuple[int, int, tuple[int, int]]], copies: int = 1
+) -> tuple[dict[str, Any], Counter[str]]:
+    """placed: (entry number, copy, size of the night)."""
+    counts: Counter[str] = Counter()
+    images = []
+    for number, copy, size in placed:
+        entry = found.entries[number].of_copy(copy, copies)
+        drawn = entry.size or (1, 1)
+        scale = Affine.scaling(size[0] / drawn[0], size[1] / drawn[1])
+        name = f"{number}_{copy}.ARW"
+        images.append(moved(entry, scale, size, output=name, file="labels.json", counts=counts))
+    return coco_document(found.origin, images), counts
+
+
 def test_boxes_are_scaled_and_the_rest_is_kept() -> None:
-    placed = [PlacedNight(A, 1, "a.ARW", 200, 98), PlacedNight(B, 1, "b.NEF", 400, 200)]
-    document, counts = nights_document(LABELS, placed, 1, [1, 3])
-    assert document["images"] == [
-        {"id": 7, "file_name": "a.ARW", "width": 200, "height": 98},
-        {"id": "b", "file_name": "b.NEF", "width": 400, "height": 200},
+    written, counts = document(entries_of(LABELS), [(0, 1, (200, 98)), (2, 1, (400, 200))])
+    assert written["images"] == [
+        {"id": 1, "original_id": 7, "file_name": "0_1.ARW", "width": 200, "height": 98},
+        {"id": 3, "original_id": "b", "file_name": "2_1.ARW", "width": 400, "height": 200},
     ]
-    first, second, third = document["annotations"]
+    first, second, third = written["annotations"]
     assert first == {
-        "iscrowd": 0, "note": 0, "id": 1, "image_id": 7, "category_id": 1,
+        "iscrowd": 0, "note": 0, "id": 1, "image_id": 1, "category_id": 1,
         "bbox": [20, 9.8, 40, 19.6], "area": 784,
     }  # fmt: skip
-    assert (second["bbox"], second["iscrowd"], second["category_id"]) == ([0, 0, 200, 98], 1, 3)
-    assert (third["bbox"], third["iscrowd"], third["image_id"]) == ([40, 40, 200, 50], 0, "b")
-    assert document["categories"] == [{"id": 1, "name": "person"}, {"id": 3, "name": "car"}]
+    assert (second["bbox"], second["iscrowd"], second["category_id"]) == ([0, 0, 200, 98], 1, 2)
+    assert (third["bbox"], third["iscrowd"], third["image_id"]) == ([40, 40, 200, 50], 0, 3)
+    assert written["categories"] == [{"id": 1, "name": "person"}, {"id": 2, "name": "car"}]
     assert (counts["images"], counts["boxes"], counts["empty_boxes_dropped"]) == (2, 3, 0)
 
 
 def test_ids_do_not_depend_on_what_else_was_made() -> None:
-    alone, _ = nights_document(LABELS, [PlacedNight(B, 1, "b.NEF", 400, 200)], 1, [1, 2])
+    alone, _ = document(entries_of(LABELS), [(2, 1, (400, 200))])
     assert [one["id"] for one in alone["annotations"]] == [3]
+    assert [one["id"] for one in alone["images"]] == [3]
 
 
 def test_copies_have_ids_of_their_own() -> None:
-    placed = [PlacedNight(one, copy, "x", 100, 50) for one in (A, B) for copy in (1, 2)]
-    document, _ = nights_document(LABELS, placed, 2, [1, 2])
-    assert [one["id"] for one in document["images"]] == [7001, 7002, "b-1", "b-2"]
-    assert [one["id"] for one in document["annotations"]] == [1001, 2001, 1002, 2002, 3001, 3002]
-    json.dumps(document)
+    placed = [(number, copy, (100, 50)) for number in (0, 2) for copy in (1, 2)]
+    written, _ = document(entries_of(LABELS), placed, 2)
+    assert [one["id"] for one in written["images"]] == [1001, 1002, 3001, 3002]
+    assert [one["original_id"] for one in written["images"]] == [7, 7, "b", "b"]
+    assert [one["id"] for one in written["annotations"]] == [1001, 2001, 1002, 2002, 3001, 3002]
+    json.dumps(written)
 
 
 def test_a_box_that_vanishes_is_counted() -> None:
     tiny = image("a", 1, [[10, 10, 1e-5, 5]])
     labels = LabelSet("x", "VOC", ("person", "car"), (tiny,))
-    document, counts = nights_document(labels, [PlacedNight(tiny, 1, "a", 100, 50)], 1, [1, 2])
-    assert (document["annotations"], counts["empty_boxes_dropped"]) == ([], 1)
+    written, counts = document(entries_of(labels), [(0, 1, (100, 50))])
+    assert (written["annotations"], counts["empty_boxes_dropped"]) == ([], 1)
 
 
 def test_a_coco_files_own_category_ids_are_kept(tmp_path: Path) -> None:
@@ -74,8 +96,9 @@ def test_a_coco_files_own_category_ids_are_kept(tmp_path: Path) -> None:
     categories = [{"id": 44, "name": "person"}, {"id": 3, "name": "car"}]
     path.write_text(json.dumps({"images": [], "annotations": [], "categories": categories}))
     labels = LabelSet(str(path), "COCO", ("person", "car"), ())
-    assert category_ids_of(labels) == [44, 3]
-    assert category_ids_of(LabelSet("folder", "YOLO", ("person", "car"), ())) == [1, 2]
+    assert entries_of(labels).origin.categories == tuple(categories)
+    other = entries_of(LabelSet("folder", "YOLO", ("person", "car"), ()))
+    assert [one["id"] for one in other.origin.categories] == [1, 2]
 
 
 def test_boxes_must_be_drawn_on_the_picture_as_displayed() -> None:
