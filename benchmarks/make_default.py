@@ -2,8 +2,8 @@
 
     python -m benchmarks.make_default RUN/isp.safetensors
 
-Name and fit become the package's; what the run recorded stays as provenance, without the paths of
-the machine that it ran on.
+Name and default fit become the package's; the fit of the training stays beside it, and what the run
+recorded stays as provenance, without the paths of the machine that it ran on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ def main(source: str, target: Path = TARGET) -> None:
         if training.get(key):
             training[key] = Path(training[key]).name
     provenance["training"] = training
-    provenance["trained_at_fit"] = list(metadata.fit) if metadata.fit else None
     isp: Any = load_isp(source, device="cpu").run
     metadata = replace(metadata, name="night", fit=DEFAULT_FIT, provenance=provenance)
     save_native(isp, str(target), metadata)

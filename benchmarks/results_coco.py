@@ -62,7 +62,12 @@ ISPS: dict[str, dict[str, Any]] = {
         **BY_DAY,
         "lr": 1e-2,
         "epochs": 12,
-        "isp_config": {**classic_settings(), "grey_world": False},
+        "isp_config": {
+            **classic_settings(),
+            "grey_world": False,
+            "exposure_floor": 0.0,
+            "smooth_colors": False,
+        },
     },
     "genisp+day": {**BY_DAY, "lr": 2e-3, "epochs": 6},
     "ta-isp+day": {**BY_DAY, "lr": 5e-3, "epochs": 4},

@@ -140,9 +140,10 @@ def _after(error: OSError) -> int:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
     advice = "; free some space" if full else "; choose a place that can be written" * refused
-    name = error.filename
-    place = f"{display_path(os.fsdecode(name))}: " if isinstance(name, str | bytes) else ""
-    return _said(f"{place}{error.strerror or error}{advice}", 1 if full else 2)
+    text = str(error.strerror or error)
+    if isinstance(error.filename, str | bytes):
+        text = f"{display_path(os.fsdecode(error.filename))}: cannot be used ({text})"
+    return _said(text + advice, 1 if full else 2)
 
 
 def _said(text: str, code: int) -> int:

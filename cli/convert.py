@@ -24,8 +24,16 @@ def convert(
         typer.Option("--isp", help="Whose weights they are."),
     ],
     preset: Annotated[
-        Literal["paper", "capsar", "revilla"] | None,
+        Literal["paper", "capsar", "jptolen", "revilla"] | None,
         typer.Option(help="genisp: which one. [default: what the layout of WEIGHTS tells]"),
+    ] = None,
+    pools: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,C",
+            help="genisp: kernel and stride of the three maximum pools, such as 4,3,2, which no "
+            "file holds. [default: the preset's]",
+        ),
     ] = None,
     weight_range: Annotated[
         str | None,
@@ -80,7 +88,7 @@ def convert(
         weights,
         out,
         isp,
-        Settings(preset, pre_gain, channels, _range(weight_range), value),
+        Settings(preset, pre_gain, channels, _range(weight_range), value, _pools(pools)),
         input_color=input_color,
         fit="published" if fit is None else parse_fit(fit),
     )
@@ -93,6 +101,18 @@ def convert(
     )
     if result["value"]:
         sys.stderr.write(f"{display_path(result['value'])}: its value network\n")
+
+
+def _pools(text: str | None) -> tuple[int, int, int] | None:
+    if text is None:
+        return None
+    try:
+        first, second, third = (int(v) for v in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"--pools {text!r} is not three whole numbers; write it like 4,3,2"
+        ) from None
+    return first, second, third
 
 
 def _range(text: str | None) -> tuple[float, float] | None:

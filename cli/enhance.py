@@ -28,13 +28,17 @@ def enhance(
         typer.Option(
             metavar="1333x800|none",
             help="Scale down, before the ISP, to within these limits of the long and the short "
-            "side. [default: as the checkpoint was trained]",
+            "side. [default: as the checkpoint says]",
         ),
     ] = None,
     orient: Annotated[
         Literal["upright", "sensor"],
         typer.Option(help="Turned as the orientation flag says, or as the sensor saw it."),
     ] = "upright",
+    highlights: Annotated[
+        Literal["neutral", "as-is"],
+        typer.Option(help="Whether clipped colours become the scene's white before the ISP."),
+    ] = "neutral",
     annotations: Annotated[
         list[str] | None,
         typer.Option(
@@ -74,6 +78,7 @@ def enhance(
     max_errors: options.MaxErrors = None,
     timeout: options.Timeout = 120.0,
     max_megapixels: options.MaxMegapixels = 200.0,
+    strict: options.Strict = False,
     matrix: options.Matrix = None,
     black: options.Black = None,
     white: options.White = None,
@@ -101,7 +106,8 @@ def enhance(
         safe=safe,
         expect_sha256=expect_sha256,
         annotation_frame=annotation_frame,
-        read=options.read_settings(max_megapixels, matrix, black, white),
+        highlights=highlights,
+        read=options.read_settings(max_megapixels, matrix, black, white, strict=strict),
     )
     with Reporter("enhance", as_json=as_json, quiet=quiet, verbose=verbose) as reporter:
         report = enhance_folder(

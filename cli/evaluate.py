@@ -53,8 +53,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="1333x800|none",
-            help="Limits of the images, for all renderings. [default: as the first --ckpt was "
-            "trained, else 1333x800]",
+            help="Limits of the images, for all renderings. [default: as the first --ckpt "
+            "says, else 1333x800]",
         ),
     ] = None,
     annotations: options.Annotations = None,

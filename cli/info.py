@@ -45,7 +45,7 @@ def info(
     for record in records:
         if as_json:
             sys.stdout.write(json.dumps(record) + "\n")
-        elif record["status"] == "done":
+        elif record["status"] != "failed":
             _show(record)
         if record["status"] == "failed":
             failed = True
@@ -74,7 +74,7 @@ def _show(record: dict[str, Any]) -> None:
             f"{100 * s['clipped_share']:.3f} %",
         )
     console.print(samples)
-    for warning in record["warnings"]:
+    for warning in (*record["warnings"], *record["suspicions"]):
         console.print(f"  warning: {warning}", markup=False)
     console.print()
 
@@ -104,7 +104,9 @@ def _lines(record: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _matrices(record: dict[str, Any]) -> list[tuple[str, str]]:
     if record["xyz_to_camera"] is None:
-        return [("XYZ to camera", "none known: pack needs --matrix, or --color camera")]
+        return [
+            ("XYZ to camera", "none known: pack needs --matrix (generic is one), or --color camera")
+        ]
     return [
         ("XYZ to camera", f"{_matrix(record['xyz_to_camera'])}  ({record['matrix_source']})"),
         ("camera to XYZ", _matrix(record["camera_to_xyz"])),

@@ -72,11 +72,18 @@ MaxMegapixels = Annotated[
     float,
     typer.Option(min=0.001, metavar="MP", help="Refuse larger files before decoding them."),
 ]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Files that look damaged fail, instead of being rendered and reported."
+    ),
+]
 Matrix = Annotated[
     str | None,
     typer.Option(
-        metavar="'M11,M12,...,M33'",
-        help="XYZ-to-camera matrix, row by row as DNG's ColorMatrix, instead of the file's.",
+        metavar="'M11,M12,...,M33'|generic",
+        help="XYZ-to-camera matrix, row by row as DNG's ColorMatrix, instead of the file's; or "
+        "generic, a stand-in for those files whose camera's matrix nobody knows.",
     ),
 ]
 Black = Annotated[
@@ -121,7 +128,11 @@ DetectorSize = Annotated[
 ]
 Cache = Annotated[
     str | None,
-    typer.Option(metavar="DIR", help="Packed images. [default: in the user's cache folder]"),
+    typer.Option(
+        metavar="DIR",
+        help="Where packed images are kept. [default: $XDG_CACHE_HOME/rawisp/data, which is "
+        "~/.cache/rawisp/data, below the data set's name]",
+    ),
 ]
 
 
@@ -131,7 +142,12 @@ def names(text: str | None) -> tuple[str, ...] | None:
 
 
 def read_settings(
-    max_megapixels: float, matrix: str | None, black: str | None, white: str | None
+    max_megapixels: float,
+    matrix: str | None,
+    black: str | None,
+    white: str | None,
+    *,
+    strict: bool = False,
 ) -> ReadSettings:
     """How RAW files are to be read. UsageError for texts that are no numbers."""
     from rawisp.batch.tasks import ReadSettings
@@ -141,10 +157,12 @@ def read_settings(
     return ReadSettings(
         max_megapixels,
         Overrides(
-            matrix=parse_matrix(matrix) if matrix is not None else None,
+            matrix=parse_matrix(matrix) if matrix not in (None, "generic") else None,
+            generic_matrix=matrix == "generic",
             black=_levels("--black", black),
             white=_levels("--white", white),
         ),
+        strict,
     )
 
 

@@ -47,6 +47,7 @@ def pack(
     max_errors: options.MaxErrors = None,
     timeout: options.Timeout = 120.0,
     max_megapixels: options.MaxMegapixels = 200.0,
+    strict: options.Strict = False,
     matrix: options.Matrix = None,
     black: options.Black = None,
     white: options.White = None,
@@ -64,7 +65,7 @@ def pack(
     from rawisp.cli.report import Reporter
     from rawisp.geometry import parse_fit
 
-    read = options.read_settings(max_megapixels, matrix, black, white)
+    read = options.read_settings(max_megapixels, matrix, black, white, strict=strict)
     with Reporter("pack", as_json=as_json, quiet=quiet, verbose=verbose) as reporter:
         report = pack_folder(
             sources,

@@ -98,6 +98,8 @@ class Reporter:
             sys.stdout.flush()
         if event.status == "failed":
             self._failed(event.record)
+        elif event.status == "suspect":
+            self._say(f"{display_path(event.record['source'])}: {event.record['reason']}")
         elif event.status == "planned" and not self._json:
             self._end_bar()  # nothing is worked on, and the plan may go to the same terminal
             sys.stdout.write(f"{_line(event.record)}\n")
@@ -115,7 +117,7 @@ class Reporter:
 
     def _told(self, record: dict[str, Any]) -> None:
         """A line for a file, and one for each of its warnings."""
-        done = record["status"] == "done"
+        done = record["status"] in ("done", "suspect")
         took = f" ({record['seconds']:.2f} s)" if done else ""
         self._say(f"{_line(record)}{took}")
         for warning in record.get("warnings", ()) if done else ():
@@ -154,16 +156,16 @@ def _line(record: dict[str, Any]) -> str:
 def summary(verb: str, report: RunReport) -> str:
     """One or two lines: how many inputs ended how, how fast, and where the outputs are."""
     parts = []
-    for status in ("done", "skipped", "planned", "failed", "not attempted"):
+    for status in ("done", "suspect", "skipped", "planned", "failed", "not attempted"):
         count = report.count(status)
         if count or status == "done":
             parts.append(f"{count} {status}")
-    done = report.count("done")
+    done = report.count("done") + report.count("suspect")
     rate = f", {done / report.seconds:.1f} files/s" if done and report.seconds else ""
     devices: set[str] = set()
     warned = 0
     first_warning = ""
-    for record in report.records.with_status("done"):
+    for record in report.records.with_status("done", "suspect"):
         devices |= {record["device"]} if "device" in record else set()
         warned += bool(record.get("warnings"))
         first_warning = first_warning or (record.get("warnings") or [""])[0]
@@ -172,6 +174,13 @@ def summary(verb: str, report: RunReport) -> str:
         f"{verb}: {', '.join(parts)} in {report.seconds:.1f} s{rate}{on} -> "
         f"{display_path(report.outputs_folder)}"
     ]
+    suspect = report.records.suspect_count()
+    if suspect:
+        files = "1 file looks" if suspect == 1 else f"{suspect} files look"
+        lines.append(
+            f"{files} damaged (status suspect in the manifest); copy them again from the card, or "
+            "leave them out with --strict"
+        )
     if warned:
         files = "1 file has" if warned == 1 else f"{warned} files have"
         lines.append(f"{files} warnings, see the manifest; the first: {first_warning}")

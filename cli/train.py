@@ -69,14 +69,29 @@ def train(
     detector_weights: options.DetectorWeights = None,
     detector_classes: options.DetectorClasses = None,
     detector_size: options.DetectorSize = None,
+    box_loss_beta: Annotated[
+        float | None,
+        typer.Option(min=1e-6, metavar="BETA", help="Of smooth_l1. [default: 1/9]"),
+    ] = None,
     box_loss: Annotated[
         Literal["own", "smooth_l1"] | None, typer.Option(help="Of a RetinaNet.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=0, metavar="N", help="[default: 15]")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Of the whole run where a recipe has two phases, else of the first; with --resume "
+            "how many the run shall have in all. [default: 15]",
+        ),
+    ] = None,
     phase2: Annotated[
         int | None,
         typer.Option(
-            "--phase2", min=0, metavar="EPOCHS", help="Then detector and ISP together. [default: 0]"
+            "--phase2",
+            min=0,
+            metavar="EPOCHS",
+            help="Then joint epochs, detector and ISP together. [default: 0]",
         ),
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, metavar="N", help="[default: 8]")] = None,
@@ -135,7 +150,22 @@ def train(
         int | None, typer.Option(min=1, metavar="N", help="Loading threads. [default: 2]")
     ] = None,
     cache: options.Cache = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in RUN.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Continue the run in RUN; with a larger --epochs beyond its end."
+        ),
+    ] = False,
+    extended_lr: Annotated[
+        Literal["restart", "constant"] | None,
+        typer.Option(
+            help="Beyond its end the learning rate's schedule begins anew, or the last rate "
+            "stays. [default: restart]"
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only check everything, and print the plan.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object per epoch on stdout.")
     ] = False,
@@ -143,16 +173,17 @@ def train(
 ) -> None:
     """Learn an ISP on annotated RAW files, under the guidance of a frozen detector.
 
-    Exit code 1 when photographs could not be used; the checkpoint is written all the same.
-    RUN gets isp.safetensors and isp.ts of the best epoch, metrics.jsonl, metrics.csv, previews and
-    the state to continue from. On several GPUs: `torchrun --nproc-per-node N -m rawisp train ...`.
+    What is going to be done is printed first. RUN gets isp.safetensors and isp.ts of the best
+    epoch, metrics.jsonl, metrics.csv, previews and the state to continue from. Exit code 1 when
+    photographs could not be used; the checkpoint is written all the same. On several GPUs:
+    `torchrun --nproc-per-node N -m rawisp train ...`.
 
     Example: `rawisp train night_photos/ -o run/ --isp staged --detector tiny --fit 600x400`
     """
-    from rawisp.cli.train_report import TrainReporter
+    from rawisp.cli.train_report import TrainReporter, show_plan
     from rawisp.geometry import parse_fit
-    from rawisp.train import resolve_config, saved_config
-    from rawisp.train import train as run
+    from rawisp.train import resolve_config
+    from rawisp.train.preflight import check_paths
 
     flags: dict[str, Any] = {
         "isp": isp,
@@ -165,8 +196,10 @@ def train(
         "detector_weights": detector_weights,
         "detector_classes": options.names(detector_classes),
         "detector_size": parse_fit(detector_size) if detector_size else None,
+        "box_loss_beta": box_loss_beta,
         "box_loss": box_loss,
         "epochs": epochs,
+        "extended_lr": extended_lr,
         "phase2_epochs": phase2,
         "batch_size": batch_size,
         "accumulate": accumulate,
@@ -185,18 +218,27 @@ def train(
     }
     if fit is not None:
         flags["fit"] = parse_fit(fit) or "none"
-    settings = resolve_config(flags, file=config, base=saved_config(out) if resume else None)
+    base = None
+    if resume:
+        from rawisp.train import saved_config
+
+        base = saved_config(out)
+    settings = resolve_config(flags, file=config, base=base)
+    check_paths(data, out, settings, cache)  # before torch is imported, which takes seconds
+    from rawisp.train import plan_training
+    from rawisp.train import train as run
+
+    where: dict[str, Any] = {
+        "annotations": annotations or (),
+        "cache": cache,
+        "resume": resume,
+        "search": options.search(exclude, follow_links),
+    }
+    if dry_run:
+        show_plan(plan_training(data, out, settings, **where).record(), as_json=as_json)
+        return
     with TrainReporter(as_json=as_json, quiet=quiet) as reporter:
-        result = run(
-            data,
-            out,
-            settings,
-            annotations=annotations or (),
-            cache=cache,
-            resume=resume,
-            search=options.search(exclude, follow_links),
-            on_event=reporter,
-        )
+        result = run(data, out, settings, **where, on_event=reporter)
         reporter.finish(result)
     if result.left_out.failed:
         raise typer.Exit(1)

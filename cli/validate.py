@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +14,8 @@ from rawisp.errors import display_path, printable
 
 if TYPE_CHECKING:
     from rawisp.data import DataSet, Problem
+
+_PROGRESS_INTERVAL_S = 10.0
 
 
 def validate(
@@ -52,12 +55,21 @@ def validate(
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail for what was mended, too.")
     ] = False,
+    headers_only: Annotated[
+        bool,
+        typer.Option(
+            "--headers-only",
+            help="Read no pictures, only headers: many times faster, and damage goes unseen.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     workers: options.Workers = None,
     timeout: options.Timeout = 120.0,
     max_megapixels: options.MaxMegapixels = 200.0,
 ) -> None:
     """List what is wrong with annotated RAW files: file, line, what; and draw boxes to look at.
+
+    Every RAW file is decoded, as training would, so that damage is found now and not then.
 
     Exit code 0 when nothing is wrong, 1 otherwise. What loading mends by itself (boxes without
     area, cut at the frame, classes that nothing uses, entries without a file) is listed as mended
@@ -81,9 +93,14 @@ def validate(
     for note in dataset.notes:
         _say(note)
     paths = [sample.path for sample in dataset.samples]
-    frames_of = FramesOfFiles(paths, max_megapixels, workers, timeout)
+    frames_of = FramesOfFiles(paths, max_megapixels, workers, timeout, headers_only, _Progress())
     frame = annotation_frame or "auto"
-    problems = problems_of(dataset, frames_of=frames_of, annotation_frame=frame)
+    problems = problems_of(
+        dataset,
+        frames_of=frames_of,
+        suspicions_of=frames_of.suspicions_of,
+        annotation_frame=frame,
+    )
     written: list[str] = []
     if overlays is not None:
         written, undrawn = draw_overlays(
@@ -103,6 +120,23 @@ def validate(
         _summary(dataset, written, found)
     if found["problems"] or (strict and found["mended"]):
         raise typer.Exit(1)
+
+
+class _Progress:
+    """A line on stderr now and then while many files are decoded."""
+
+    def __init__(self) -> None:
+        self._begun = self._said = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done < total and now - self._said > _PROGRESS_INTERVAL_S:
+            self._said = now
+            left_s = int((now - self._begun) / done * (total - done))
+            _say(
+                f"validate: {done} of {total} RAW files decoded, {left_s // 60} min "
+                f"{left_s % 60} s left (--headers-only is faster)"
+            )
 
 
 def _table(problems: list[Problem]) -> None:

@@ -135,6 +135,38 @@ def pack_bayer(
     return result
 
 
+def subtract_black_deltas(
+    packed: Packed,
+    rows: npt.NDArray[np.float64] | None,
+    columns: npt.NDArray[np.float64] | None,
+    *,
+    pattern: str,
+    black: npt.NDArray[np.float64],
+    white: npt.NDArray[np.float64],
+    matrix: npt.ArrayLike,
+    layout: Layout,
+) -> None:
+    """Takes from `packed`, in place, a black level that varies along rows and columns.
+
+    rows (H,), columns (W,): what is added to `black` in each row and column of the mosaic, in
+    sample units. The others are those that `packed` was made with. Packing is linear, so the
+    deltas are packed like samples and subtracted: one value per row and one per column.
+    """
+    height, width = packed.shape[:2] if layout == "hwc" else packed.shape[1:]
+    _, weights = cell_weights(pattern, black, white, np.asarray(matrix, dtype=np.float64))
+    by_row = np.zeros((3, height), np.float64)
+    by_column = np.zeros((3, width), np.float64)
+    for position in range(4):
+        weight = weights[:, position, None].astype(np.float64)
+        if rows is not None:
+            by_row += weight * rows[position // 2 :: 2][:height]
+        if columns is not None:
+            by_column += weight * columns[position % 2 :: 2][:width]
+    planar = packed if layout == "chw" else np.moveaxis(packed, -1, 0)
+    planar -= by_row[:, :, None].astype(np.float32)
+    planar -= by_column[:, None, :].astype(np.float32)
+
+
 def encode_packed(packed: Packed, dtype: str) -> npt.NDArray[np.generic]:
     """`packed` as "float32", "float16", or "uint16" with UINT16_SCALE and UINT16_OFFSET.
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rawisp.batch.events import Event, OnEvent, RunReport
+from rawisp.batch.events import FINISHED, Event, OnEvent, RunReport
 from rawisp.batch.inputs import Source, suffix_of
 from rawisp.batch.label_files import (
     FORMATS,
@@ -145,7 +145,7 @@ class RunLabels:
         return [
             _planned_before(record)
             for record in _records(self._folder)
-            if record["status"] == "done" and os.path.abspath(record["source"]) not in own
+            if record["status"] in FINISHED and os.path.abspath(record["source"]) not in own
         ]
 
     def _check_matched(self, file: AnnotationFile) -> None:
@@ -375,13 +375,13 @@ class RunLabels:
     ) -> MovedImage | None:
         output = record["output"]
         label = store.labels[output, name]
-        if record["status"] == "done":
+        if record["status"] in FINISHED:
             label = replace(label, placement=placement(record, label))
             store.labels[output, name] = label
         place = label.placement
         # A run that makes it again has not come to it, and the picture is what it was before.
         stays = record["status"] == "pending" and place and place.settings == record["settings"]
-        if place is None or not (record["status"] == "done" or stays):
+        if place is None or not (record["status"] in FINISHED or stays):
             return None
         return moved(
             label.entry,

@@ -9,7 +9,11 @@ from typing import Any, Literal, get_args
 from rawisp.batch.records import RunRecords
 
 Record = dict[str, Any]
-Status = Literal["done", "skipped", "failed", "planned", "not attempted"]
+Status = Literal["done", "suspect", "skipped", "failed", "planned", "not attempted"]
+
+# Of inputs that have an output now: made in this run, made although the file looks damaged, or made
+# by an earlier run.
+FINISHED = ("done", "suspect", "skipped")
 
 
 class Event:
@@ -65,8 +69,9 @@ class RunReport:
     records: a sequence of dicts; those that the manifest has are read from it when asked for
     (see `RunRecords`), so that a run over 100,000 files needs no memory for them.
 
-    `exit_code` is 0 when all are done or skipped, 1 when some failed or were not attempted, 130
-    when the run was interrupted.
+    `exit_code` is 0 when all are done, suspect or skipped, 1 when some failed or were not
+    attempted, 130 when the run was interrupted. A file is suspect when part of its picture is such
+    as no sensor writes: the output is there, and `reason` says what is wrong with it.
     """
 
     records: RunRecords = field(default_factory=RunRecords)

@@ -60,6 +60,7 @@ def pack_folder(
         crews=[Crew("cpu", options.worker_count(), PackToolbox(settings))],
         steps=[StepPlan("pack", "cpu")],
         payload=lambda source, output, _: _payload(source, folder, output),
+        strict=settings.read.strict,
     )
     return run(job, found.sources, outputs)
 
@@ -161,6 +162,7 @@ def _enhance_job(
         ],
         steps=[StepPlan("decode", "cpu"), StepPlan("render", "model"), StepPlan("write", "cpu")],
         payload=lambda source, output, _: _payload(source, folder, output),
+        strict=settings.read.strict,
     )
 
 
@@ -207,6 +209,7 @@ def _enhance_record(settings: EnhanceSettings, color: str, fit: Any) -> Record:
         "color": color,
         "fit": list(fit) if fit else None,
         "orient": settings.orient,
+        "highlights": settings.highlights,
         **settings.read.record(),
     }
 

@@ -25,8 +25,8 @@ def info_files(
 ) -> Iterator[dict[str, Any]]:
     """Yields one record per file, in order: {"source", "status", "reason", ...facts, "samples"}.
 
-    Folders are searched for RAW files, as `search` says. status is "done" or "failed". on_note:
-    gets sentences on what was passed over. Raises NothingToDoError.
+    Folders are searched for RAW files, as `search` says. status is "done", "suspect" or "failed".
+    on_note: gets sentences on what was passed over. Raises NothingToDoError.
     """
     names = [os.fspath(source) for source in sources]
     found = inputs.find_sources(names, RAW_SUFFIXES, search=search)
@@ -42,7 +42,9 @@ def info_files(
         for outcome in supervisor.run(payloads):
             source = payloads[outcome.index]["source"]
             if outcome.error is None:
-                record = {"source": source, "status": "done", "reason": "", **outcome.payload}
+                reason = "; ".join(outcome.payload["suspicions"])
+                status = "suspect" if reason else "done"
+                record = {"source": source, "status": status, "reason": reason, **outcome.payload}
             else:
                 error = outcome.error
                 reason = error.reason if isinstance(error, InputError) else str(error)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 Record = dict[str, Any]
 
 # What a line of ours may say; the regular expression below is made from it.
-STATUSES = ("pending", "done", "failed")
+STATUSES = ("pending", "done", "suspect", "failed")
 
 _LAST_KEYS = (
     "source",

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from rawisp import geometry, packing
 from rawisp.batch.inputs import suffix_of
 from rawisp.batch.manifest import Manifest
-from rawisp.color import InputColor
+from rawisp.color import GENERIC_SOURCE, GENERIC_XYZ_TO_CAMERA, InputColor, output_matrix
 from rawisp.errors import (
+    ColorMatrixError,
     CorruptFileError,
     InputError,
     InvalidArrayError,
@@ -97,12 +98,15 @@ def read_packed(
     orient: str,
     *,
     color_is_given: bool = False,
+    generic_matrix: bool = False,
 ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
     """(planar float32 (3, h, w), facts with the affine so far), turned as `orient` asks.
 
     `record` is the manifest's entry for an .npy; a TIFF brings its own. Without one the array is
     taken as of `color` and sensor orientation, but only if the user has said so
-    (`color_is_given`). InputError when it cannot be used.
+    (`color_is_given`). An image that was packed to another colour is multiplied by the camera's
+    matrix, which its record keeps (`generic_matrix`: by the stand-in where it keeps none).
+    InputError when it cannot be used.
     """
     stored = _load(path)
     record = record or _tiff_facts(path)
@@ -124,6 +128,8 @@ def read_packed(
         )
     facts = _facts(path, record, packed.shape[1], packed.shape[0], color)
     planar: npt.NDArray[np.generic] = np.moveaxis(packed, -1, 0)
+    if record is not None and record["settings"]["color"] != color:
+        planar = _recolored(path, planar, facts, record["settings"]["color"], color, generic_matrix)
     planar, affine = _turned(planar, facts, orient)
     facts["affine"] = affine.rows()
     return np.ascontiguousarray(planar, dtype=np.float32), facts
@@ -196,12 +202,6 @@ def _facts(
             "run the same pack command again",
         )
     settings = record["settings"]
-    if settings["color"] != color:
-        raise CorruptFileError(
-            path,
-            f"was packed with --color {settings['color']}, the checkpoint needs {color}",
-            f"pack the RAW files again with --color {color}",
-        )
     if record["output_size"] != [width, height]:
         raise CorruptFileError(
             path,
@@ -210,6 +210,34 @@ def _facts(
         )
     facts = {key: value for key, value in record.items() if key not in _OF_THE_PACK_RUN}
     return {**facts, "packed_orient": settings["orient"], "packed_from": record.get("source")}
+
+
+def _recolored(
+    path: str,
+    planar: npt.NDArray[np.generic],
+    facts: dict[str, Any],
+    packed_to: InputColor,
+    color: InputColor,
+    generic_matrix: bool,
+) -> npt.NDArray[np.generic]:
+    """(3, h, w) of `packed_to` as `color`; packing clips nothing, so nothing is lost."""
+    stated = facts.get("xyz_to_camera")
+    if stated is None and not generic_matrix:
+        raise ColorMatrixError(
+            path,
+            f"was packed with --color {packed_to}, the checkpoint needs {color}, and no colour "
+            "matrix is known for its camera",
+            "take --matrix generic, a stand-in that is roughly right, or a checkpoint that was "
+            f"trained on {packed_to}",
+        )
+    if stated is None:
+        facts["xyz_to_camera"] = GENERIC_XYZ_TO_CAMERA.tolist()
+        facts["matrix_source"] = GENERIC_SOURCE
+    xyz_to_camera = np.array(facts["xyz_to_camera"], dtype=np.float64)
+    there = output_matrix(color, xyz_to_camera)
+    matrix = there @ np.linalg.inv(output_matrix(packed_to, xyz_to_camera))
+    recolored = np.einsum("ij,jhw->ihw", matrix, planar.astype(np.float64))
+    return np.asarray(recolored, dtype=np.float32)
 
 
 def _turned(

@@ -47,13 +47,15 @@ def make_plan(
     identity: Identity,
     *,
     overwrite: bool,
+    strict: bool = False,
 ) -> Plan:
     """Which inputs are still to do. OutputError when going on would lose or mix up files.
 
     An output is skipped when the manifest says it is done from the same source with the same
-    settings and checkpoint. One that was planned but not recorded (a killed run), or whose source
-    has changed, is made again. One that rawisp did not write, that came from another file, or was
-    made with other settings is never touched without `overwrite`.
+    settings and checkpoint, and, if `strict`, that nothing is suspect about it. One that was
+    planned but not recorded (a killed run), or whose source has changed, is made again. One that
+    rawisp did not write, that came from another file, or was made with other settings is never
+    touched without `overwrite`.
     """
     plan = Plan()
     foreign: list[str] = []
@@ -67,10 +69,11 @@ def make_plan(
             plan.todo.append((source, output))
         else:
             _check_same(source, output, folder, entry, identity)
-            if file_stamp(source.path) == {
+            same = file_stamp(source.path) == {
                 "source_bytes": entry.source_bytes,
                 "source_modified_ns": entry.source_modified_ns,
-            }:
+            }
+            if same and not (strict and entry.status == "suspect"):
                 plan.skipped.add(output)
             else:
                 plan.todo.append((source, output))

@@ -17,7 +17,7 @@ import numpy as np
 
 from rawisp import geometry
 from rawisp.batch import inputs, writer
-from rawisp.batch.events import Event, OnEvent, RunReport, ignore_event
+from rawisp.batch.events import FINISHED, Event, OnEvent, RunReport, ignore_event
 from rawisp.batch.inputs import Source
 from rawisp.batch.manifest import FILE_NAME, read_manifest
 from rawisp.batch.plan import Identity
@@ -31,6 +31,7 @@ from rawisp.data.fresh import fresh_night
 from rawisp.data.left_out import LeftOut, left_out_of
 from rawisp.data.prepared import PreparedImage, moved_boxes
 from rawisp.errors import InputError, OutputError, OutputFullError, display_path
+from rawisp.folders import unwritable
 
 # Attributes by which a box is neither to be found nor wrong when found.
 _IGNORE = ("iscrowd", "difficult")
@@ -40,13 +41,14 @@ _IGNORE = ("iscrowd", "difficult")
 class Prepared:
     """categories of the data; images by split ("train", "val", "test", "" where there is none).
 
-    failures: why, by path, of files that cannot be used. left_out: these and what `find_dataset`
-    left out, by reason.
+    failures: why, by path, of files that cannot be used; suspects: of those that are used although
+    they look damaged. left_out: these and what `find_dataset` left out, by reason.
     """
 
     categories: tuple[str, ...]
     images: dict[str, list[PreparedImage]]
     failures: dict[str, str]
+    suspects: dict[str, str]
     left_out: LeftOut
 
     @property
@@ -64,6 +66,16 @@ def cache_folder(data: str | os.PathLike[str]) -> str:
     absolute = os.path.realpath(data)
     digest = hashlib.sha256(os.fsencode(absolute)).hexdigest()[:12]
     return os.path.join(root, "rawisp", "data", f"{os.path.basename(absolute)}-{digest}")
+
+
+def check_cache(folder: str) -> None:
+    """OutputError naming the cache when nothing can be written there."""
+    reason = unwritable(folder)
+    if reason is not None:
+        raise OutputError(
+            f"{display_path(folder)}: the cache of packed images cannot be written ({reason}); "
+            "name another folder with --cache"
+        )
 
 
 def prepare(
@@ -89,7 +101,10 @@ def prepare(
     Raises OutputFullError when the cache's disk is full (what is packed by then stays), OutputError
     when the cache cannot be written, KeyboardInterrupt.
     """
-    settings = PackSettings(dtype="float16", color=color, orient="upright", fit=fit)
+    check_cache(folder)
+    settings = PackSettings(
+        dtype="float16", color=color, orient="upright", fit=fit, highlights="neutral"
+    )
     target = os.path.join(folder, _key(dataset.root, settings))
     paths = [sample.path for sample in dataset.samples]
     on_event(Event("note", text=_announcement(paths, fit, target)))
@@ -102,9 +117,10 @@ def prepare(
         raise _full_disk(report, target)
     images: dict[str, list[PreparedImage]] = {}
     failures: dict[str, str] = {}
+    suspects: dict[str, str] = {}
     nights = _synthesized(dataset.root) if fresh_nights else {}
     for sample, record in zip(dataset.samples, report.records, strict=True):
-        if record["status"] not in ("done", "skipped"):
+        if record["status"] not in FINISHED:
             failures[sample.path] = record["reason"]
             continue
         try:
@@ -114,6 +130,8 @@ def prepare(
             told = {**record, "status": "failed", "reason": error.reason}
             on_event(Event("result", record=told))
             continue
+        if record.get("suspicions"):
+            suspects[sample.path] = "; ".join(record["suspicions"])
         entry = nights.get(os.path.realpath(sample.path))
         if entry is not None:
             image = replace(image, darken=fresh_night(entry, color, image.size))
@@ -121,9 +139,8 @@ def prepare(
     if nights:
         _note_nights(images, on_event)
     used = sum(map(len, images.values()))
-    named = {os.path.relpath(path, dataset.root): why for path, why in failures.items()}
-    left_out = left_out_of(used, dataset.left_out, named)
-    return Prepared(dataset.categories, images, failures, left_out)
+    left_out = left_out_of(used, dataset.left_out, dataset.named(failures), dataset.named(suspects))
+    return Prepared(dataset.categories, images, failures, suspects, left_out)
 
 
 def _full_disk(report: RunReport, folder: str) -> OutputFullError:
@@ -169,13 +186,7 @@ def pack_files(
             "output_path": os.path.join(folder, output),
         },
     )
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{display_path(folder)}: the cache of packed images cannot be made there "
-            f"({error.strerror}); choose another folder with --cache"
-        ) from None
+    os.makedirs(folder, exist_ok=True)
     return run(job, sources, outputs)
 
 

@@ -50,11 +50,19 @@ class RunRecords(Sequence[Record]):
         """Of each record, without reading any."""
         return tuple(self._statuses)
 
-    def with_status(self, status: str) -> Iterator[Record]:
-        """The records of that status; no others are read."""
+    def with_status(self, *statuses: str) -> Iterator[Record]:
+        """The records of those statuses; no others are read."""
         for number, one in enumerate(self._statuses):
-            if one == status:
+            if one in statuses:
                 yield self._read(number)
+
+    def suspect_count(self) -> int:
+        """How many files look damaged, those included that an earlier run has made."""
+        known = self._manifest.entries if self._manifest is not None else {}
+        return sum(
+            status == "suspect" or (status == "skipped" and known[output].status == "suspect")
+            for output, status in zip(self._outputs, self._statuses, strict=True)
+        )
 
     def __len__(self) -> int:
         return len(self._outputs)

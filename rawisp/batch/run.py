@@ -61,6 +61,7 @@ class Job:
     crews: Sequence[Crew]
     steps: Sequence[StepPlan]
     payload: Callable[[inputs.Source, str, int], Payload]
+    strict: bool = False  # a suspect file is a failed one
     held: dict[str, Record] = field(default_factory=dict)  # what the manifest has not in full
     ended: set[str] = field(default_factory=set)  # outputs of which this run's end is recorded
     ours: set[str] = field(default_factory=set)  # outputs to be made that earlier runs left
@@ -90,7 +91,13 @@ def run(job: Job, sources: list[inputs.Source], outputs: list[str]) -> RunReport
     manifest = Manifest(job.folder)
     known = manifest.entries
     plan = make_plan(
-        sources, outputs, job.folder, known, job.identity, overwrite=job.options.overwrite
+        sources,
+        outputs,
+        job.folder,
+        known,
+        job.identity,
+        overwrite=job.options.overwrite,
+        strict=job.strict,
     )
     job.ours = {o for _, o in plan.todo if o in known and known[o].status != "failed"}
     job.on_event(Event("plan", total=len(sources)))
@@ -180,7 +187,9 @@ def _finished(job: Job, payload: Payload, outcome: Outcome) -> Record:
     source, output = payload["source"], payload["output"]
     seconds = {"seconds": round(outcome.seconds, 4)}
     if outcome.error is None:
-        return {**outcome.payload, **_record(job, source, output, "done"), **seconds}
+        reason = "; ".join(outcome.payload.get("suspicions", ()))
+        status = "suspect" if reason else "done"
+        return {**outcome.payload, **_record(job, source, output, status, reason), **seconds}
     error = outcome.error
     if output in job.ours:  # made from what the source was before; it would pass for up to date
         with suppress(OSError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,14 @@ from rawisp.batch.worker import Payload, Step
 from rawisp.checkpoint.archive import Archive
 from rawisp.color import COLORS, InputColor
 from rawisp.data.frames import frame_of_size
-from rawisp.errors import InputError, UsageError
+from rawisp.errors import CorruptFileError, InputError, UsageError
+from rawisp.highlights import (
+    HIGHLIGHTS,
+    Highlights,
+    balance_warning,
+    neutral_highlights,
+    scene_white,
+)
 from rawisp.raw import DEFAULT_MAX_MEGAPIXELS, Overrides, RawFrame, open_raw
 from rawisp.resize import shrink
 
@@ -24,20 +31,34 @@ ORIENTATIONS = ("sensor", "upright")
 
 @dataclass(frozen=True)
 class ReadSettings:
-    """How RAW files are read: the pixel limit, and facts to use instead of the file's."""
+    """How RAW files are read: the pixel limit, and facts to use instead of the file's.
+
+    strict: refuse files that look damaged, instead of calling them suspect.
+    """
 
     max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
     overrides: Overrides = field(default_factory=Overrides)
+    strict: bool = False
 
     def open(self, path: str) -> RawFrame:
         """The file, read so."""
-        return open_raw(path, max_megapixels=self.max_megapixels, overrides=self.overrides)
+        frame = open_raw(path, max_megapixels=self.max_megapixels, overrides=self.overrides)
+        if self.strict and frame.suspicions:
+            raise CorruptFileError(
+                path,
+                "; ".join(frame.suspicions),
+                "copy it again from the card, or leave out --strict",
+            )
+        return frame
 
     def record(self) -> dict[str, Any]:
         """What changes the result, for the manifest."""
         o = self.overrides
+        matrix = "generic" if o.generic_matrix else None
+        if o.matrix is not None:
+            matrix = np.asarray(o.matrix).tolist()
         return {
-            "matrix": None if o.matrix is None else np.asarray(o.matrix).tolist(),
+            "matrix": matrix,
             "black": None if o.black is None else list(o.black),
             "white": None if o.white is None else list(o.white),
         }
@@ -48,7 +69,8 @@ class PackSettings:
     """The options of `rawisp pack`; see its help. UsageError for a value that is none.
 
     fit: scale down, antialiased, to within these limits of the (long, short) side; None for full
-    size.
+    size. highlights: "neutral" raises clipped colours to the scene's white, as `train` and `eval`
+    have it in what they cache; `rawisp pack` keeps what the sensor wrote.
     """
 
     format: Literal["npy", "tiff"] = "npy"
@@ -57,8 +79,10 @@ class PackSettings:
     orient: Literal["sensor", "upright"] = "sensor"
     fit: geometry.Fit | None = None
     read: ReadSettings = field(default_factory=ReadSettings)
+    highlights: Highlights = "as-is"
 
     def __post_init__(self) -> None:
+        _check_choice("highlights", self.highlights, HIGHLIGHTS)
         _check_choice("format", self.format, tuple(writer.PACKED_SUFFIX))
         _check_choice("dtype", self.dtype, packing.DTYPES)
         _check_choice("color", self.color, COLORS)
@@ -71,6 +95,8 @@ class PackSettings:
         values: dict[str, Any] = {"format": self.format, "dtype": self.dtype, "color": self.color}
         if self.fit is not None:  # left out otherwise: full-size outputs of older versions stay
             values["fit"] = list(self.fit)
+        if self.highlights != "as-is":  # likewise
+            values["highlights"] = self.highlights
         return {"verb": "pack", **values, "orient": self.orient, **self.read.record()}
 
 
@@ -79,7 +105,8 @@ class EnhanceSettings:
     """The options of `rawisp enhance`; see its help. UsageError for a value that is none.
 
     fit: limits of the (long, short) side, None for full size, "checkpoint" as it was trained. safe,
-    expect_sha256: as in `load_isp`.
+    expect_sha256: as in `load_isp`. highlights: "neutral" raises clipped colours to the scene's
+    white before the ISP sees them (`rawisp.highlights`), "as-is" does not.
     """
 
     checkpoint: str = "night"
@@ -92,9 +119,11 @@ class EnhanceSettings:
     expect_sha256: str | None = None
     annotation_frame: str = "auto"
     read: ReadSettings = field(default_factory=ReadSettings)
+    highlights: Highlights = "neutral"
 
     def __post_init__(self) -> None:
         _check_choice("format", self.format, tuple(writer.IMAGE_SUFFIX))
+        _check_choice("highlights", self.highlights, HIGHLIGHTS)
         _check_choice("orient", self.orient, ORIENTATIONS)
         _check_choice("input_color", self.input_color, (None, *COLORS))
         if self.fit not in (None, "checkpoint"):
@@ -116,11 +145,17 @@ def warm_up_kernels() -> None:
     from rawisp.kernels import jit
 
     def run() -> None:
+        from rawisp.kernels import damage
+
         mosaic = np.zeros((8, 8), np.uint16)
+        damage.longest_flat_runs(mosaic, 4, np.zeros(8, np.int64), np.zeros(8, np.int64))
+        damage.repeated_rows(mosaic, np.zeros(8, np.bool_))
         for layout in ("chw", "hwc"):
             packed = packing.pack_bayer(
                 mosaic, pattern="RGGB", black=0, white=1, matrix=None, layout=layout, threads=1
             )
+            white = scene_white(None, np.eye(3))
+            neutral_highlights(packed, "xyz", np.eye(3), white, planar=layout == "chw")
             if layout == "chw":
                 shrink(packed, 3, 3)
 
@@ -143,6 +178,8 @@ class InfoToolbox:
     read: ReadSettings
 
     def open(self) -> dict[str, Step]:
+        warm_up_kernels()
+
         def info(payload: Payload) -> Payload:
             frame = self.read.open(payload["source"])
             return {**frame.facts(), "samples": frame.sample_statistics()}
@@ -161,8 +198,8 @@ class PackToolbox:
 
         def pack(payload: Payload) -> Payload:
             frame = self.settings.read.open(payload["source"])
-            packed = self._packed(frame)
-            record = self._record(frame)
+            packed, mended = self._packed(frame)
+            record = {**self._record(frame), **mended}
             stored = packing.encode_packed(packed, self.settings.dtype)
             if self.settings.format == "tiff":
                 writer.write_packed_tiff(payload["output_path"], stored, record)
@@ -172,14 +209,20 @@ class PackToolbox:
 
         return {"pack": pack}
 
-    def _packed(self, frame: RawFrame) -> npt.NDArray[np.float32]:
-        """(H, W, 3) of the size that the settings ask for."""
+    def _packed(self, frame: RawFrame) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+        """(H, W, 3) of the size that the settings ask for; what was done to highlights, if so."""
         color, orient, fit = self.settings.color, self.settings.orient, self.settings.fit
+        layout: packing.Layout = "hwc" if fit is None else "chw"
+        packed = frame.pack(color, orient=orient, layout=layout, threads=1)
+        mended = {}
+        if self.settings.highlights == "neutral":
+            # Before scaling, which mixes clipped pixels with others.
+            done = frame.mend_highlights(packed, color, planar=layout == "chw")
+            mended = {"highlights": done}
         if fit is None:
-            return frame.pack(color, orient=orient, threads=1)
-        planar = frame.pack(color, orient=orient, layout="chw", threads=1)
-        width, height = geometry.fit_size(planar.shape[2], planar.shape[1], fit)
-        return np.ascontiguousarray(np.moveaxis(shrink(planar, height, width), 0, -1))
+            return packed, mended
+        width, height = geometry.fit_size(packed.shape[2], packed.shape[1], fit)
+        return np.ascontiguousarray(np.moveaxis(shrink(packed, height, width), 0, -1)), mended
 
     def _record(self, frame: RawFrame) -> dict[str, Any]:
         flip = frame.flip if self.settings.orient == "upright" else 0
@@ -207,7 +250,8 @@ class EnhanceToolbox:
     def _decode(self, payload: Payload) -> Payload:
         """RAW or packed file to a planar image of final size and orientation in the spool."""
         if packed_files.is_packed(payload["source"]):
-            if self.settings.read.overrides.any():
+            overrides = self.settings.read.overrides
+            if replace(overrides, generic_matrix=False).any():
                 raise InputError(
                     payload["source"],
                     "is packed already; --matrix, --black and --white are for RAW files",
@@ -219,9 +263,12 @@ class EnhanceToolbox:
                 self.color,
                 self.settings.orient,
                 color_is_given=self.settings.input_color is not None,
+                generic_matrix=overrides.generic_matrix,
             )
         else:
             planar, record = self._from_raw(payload)
+        if self.settings.highlights == "neutral":
+            _mend(planar, self.color, record)
         before = (planar.shape[2], planar.shape[1])
         width, height = geometry.fit_size(*before, self.fit)
         affine = geometry.Affine.from_rows(record["affine"])
@@ -267,12 +314,28 @@ class ModelToolbox:
 
         def render(payload: Payload) -> Payload:
             linear = np.load(payload["spool_linear"])
-            writer.write_npy(payload["spool_image"], isp.render(linear))
+            image, warnings = isp.render_and_judge(linear)
+            writer.write_npy(payload["spool_image"], image)
             os.unlink(payload["spool_linear"])
             record = {**payload["record"], "device": str(isp.device)}
+            if warnings:
+                record["warnings"] = [*record.get("warnings", ()), *warnings]
             return {**payload, "record": record}
 
         return {"render": render}
+
+
+def _mend(planar: npt.NDArray[np.float32], color: InputColor, record: dict[str, Any]) -> None:
+    """Highlights made neutral in place, and recorded, by the facts of the file; an array without a
+    manifest has none, and stays as it is."""
+    stored = record.get("xyz_to_camera")
+    matrix = None if stored is None else np.asarray(stored, dtype=np.float64)
+    white = scene_white(record.get("white_balance"), matrix)
+    done = neutral_highlights(planar, color, matrix, white, planar=True)
+    warning = balance_warning(planar, color, matrix, white, done.get("clipped_share", 0.0))
+    record["highlights"] = done
+    if warning is not None:
+        record["warnings"] = [*record.get("warnings", ()), warning]
 
 
 def annotation_frame_of(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rawisp.batch.folder import enhance_folder
 from rawisp.batch.run import RunOptions
 from rawisp.batch.supervisor import Crew, StepPlan, Supervisor
-from rawisp.batch.tasks import EnhanceSettings, ReadSettings
+from rawisp.batch.tasks import EnhanceSettings, ReadSettings, warm_up_kernels
 from rawisp.batch.worker import Payload, Step
 from rawisp.data.annotations.labels import Problem
 from rawisp.data.annotations.rows import short
@@ -20,7 +20,7 @@ from rawisp.data.folder import DataSet, Sample
 from rawisp.data.frames import frame_of, to_visible
 from rawisp.errors import InputError, OutputError, display_path
 from rawisp.geometry import Affine, Frame, clip_boxes, resize_affine
-from rawisp.raw import DEFAULT_MAX_MEGAPIXELS, read_frames
+from rawisp.raw import DEFAULT_MAX_MEGAPIXELS, open_raw, read_frames
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,13 +35,22 @@ _COLORS = ("#e69f00", "#56b4e9", "#f0e442", "#00c08b", "#ff7f50", "#cc79a7", "#f
 
 @dataclass(frozen=True)
 class FramesToolbox:
-    """The frames of one RAW file, from its header."""
+    """The frames of one RAW file, and what is suspect about its picture unless `headers_only`."""
 
     max_megapixels: float
+    headers_only: bool
 
     def open(self) -> dict[str, Step]:
+        if not self.headers_only:
+            warm_up_kernels()
+
         def frames(payload: Payload) -> Payload:
-            return {"frames": read_frames(payload["source"], max_megapixels=self.max_megapixels)}
+            path = payload["source"]
+            if self.headers_only:
+                found = read_frames(path, max_megapixels=self.max_megapixels)
+                return {"frames": found, "suspicions": ()}
+            frame = open_raw(path, max_megapixels=self.max_megapixels)
+            return {"frames": frame.frames, "suspicions": frame.suspicions}
 
         return {"frames": frames}
 
@@ -51,12 +60,17 @@ class FramesOfFiles:
     """The frames of many RAW files, read in workers when the first is asked for.
 
     A file that takes its decoder down fails alone. Call it with a path: frames, or its InputError.
+    headers_only: the pictures are not decoded, which is fast, and damage goes unseen. on_progress:
+    gets how many of how many have been read.
     """
 
     paths: Sequence[str]
     max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
     workers: int | None = None
     timeout_s: float = 120.0
+    headers_only: bool = False
+    on_progress: Callable[[int, int], None] | None = None
+    _suspicions: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _known: dict[str, dict[str, Frame] | InputError] = field(default_factory=dict)
 
     def __call__(self, path: str) -> dict[str, Frame]:
@@ -67,15 +81,22 @@ class FramesOfFiles:
             raise answer
         return answer
 
+    def suspicions_of(self, path: str) -> tuple[str, ...]:
+        """Sentences on parts of the picture that no sensor writes; the file's frames come first."""
+        return self._suspicions.get(path, ())
+
     def _read(self) -> None:
         count = RunOptions(workers=self.workers).worker_count()
-        crew = Crew("cpu", count, FramesToolbox(self.max_megapixels))
+        crew = Crew("cpu", count, FramesToolbox(self.max_megapixels, self.headers_only))
         payloads = [{"source": path} for path in self.paths]
         with Supervisor([crew], [StepPlan("frames", "cpu")], self.timeout_s) as supervisor:
-            for outcome in supervisor.run(payloads):
+            for done, outcome in enumerate(supervisor.run(payloads), 1):
+                if self.on_progress is not None:
+                    self.on_progress(done, len(self.paths))
                 path = self.paths[outcome.index]
                 if outcome.error is None:
                     self._known[path] = outcome.payload["frames"]
+                    self._suspicions[path] = outcome.payload["suspicions"]
                 elif isinstance(outcome.error, InputError):
                     self._known[path] = outcome.error
                 else:

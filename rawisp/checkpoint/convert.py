@@ -28,16 +28,18 @@ VALUE_KEY = "rawisp-value"  # in the metadata of a value network's safetensors f
 
 # What the published training scaled its images down to.
 _FITS: dict[str, Fit] = {"adaptive-isp": (512, 512), "genisp": DEFAULT_FIT, "ta-isp": (667, 400)}
+_FITS_OF_LAYOUT: dict[str, Fit] = {"GenISP, jptolen": (256, 256)}
 # What it fed. capsar is not here: it fed pictures that had been developed already.
 _COLORS: dict[str, InputColor] = {
     adaptive_isp.AGENT: "camera",
     ta_isp.LAYOUT: "camera",
     "GenISP, paper": "xyz",
     "GenISP, revilla": "xyz-uninverted",
+    "GenISP, jptolen": "xyz-uninverted",
 }
 _SETTINGS_OF = {
     "adaptive-isp": ("value",),
-    "genisp": ("preset", "pre_gain", "channels"),
+    "genisp": ("preset", "pools", "pre_gain", "channels"),
     "ta-isp": ("weight_range",),
 }
 
@@ -46,9 +48,9 @@ _SETTINGS_OF = {
 class Settings:
     """What the weights do not say of themselves; each belongs to one family.
 
-    preset, pre_gain, channels: genisp, see `converters.genisp.convert`. weight_range: ta-isp, the
-    range of its exponents, which has to be given. value: adaptive-isp, a file that holds its value
-    network, which may be the file of weights itself.
+    preset, pools, pre_gain, channels: genisp, see `converters.genisp.convert`. weight_range:
+    ta-isp, the range of its exponents, which has to be given. value: adaptive-isp, a file that
+    holds its value network, which may be the file of weights itself.
     """
 
     preset: genisp.Preset | None = None
@@ -56,6 +58,7 @@ class Settings:
     channels: genisp.Channels | None = None
     weight_range: tuple[float, float] | None = None
     value: str | None = None
+    pools: genisp.Pools | None = None
 
 
 def convert_checkpoint(
@@ -93,7 +96,7 @@ def convert_checkpoint(
         name=Path(target).stem,
         isp=isp,
         input_color=input_color or _published_color(weights, converted),
-        fit=_FITS[isp] if fit == "published" else fit,
+        fit=_FITS_OF_LAYOUT.get(converted.layout, _FITS[isp]) if fit == "published" else fit,
         provenance=_provenance(weights, converted, chosen),
     )
     value = None
@@ -161,7 +164,11 @@ def _converted(weights: Weights, isp: str, settings: Settings) -> Converted:
         converted = ta_isp.convert(weights, settings.weight_range)
     else:
         converted = genisp.convert(
-            weights, settings.preset, settings.pre_gain, settings.channels or "rgb"
+            weights,
+            settings.preset,
+            settings.pre_gain,
+            settings.channels or "rgb",
+            settings.pools,
         )
     return _finite(weights, converted)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from rawisp.checkpoint.archive import inspect_checkpoint
 from rawisp.checkpoint.loaded import LoadedIsp
+from rawisp.checkpoint.multiplications import MultiplicationCounter
 from rawisp.geometry import fit_size
 from rawisp.raw import open_raw
 from rawisp.resize import shrink
@@ -29,6 +29,7 @@ def described(isp: LoadedIsp) -> dict[str, Any]:
         "input_color": m.input_color,
         "normalisation": m.normalisation,
         "fit": list(m.fit) if m.fit else None,
+        "training_fit": list(m.training_fit) if m.training_fit else None,
         "config": m.config,
         "provenance": m.provenance,
         "parameters": parameter_count(isp.run),
@@ -44,12 +45,11 @@ def parameter_count(module: Any) -> int | None:
 
 
 def multiply_accumulates(module: Any, device: torch.device) -> int:
-    """Of one 640x640 image. PyTorch counts two operations per multiply-accumulate."""
+    """Of one 640x640 image."""
     x = torch.linspace(0.0, 0.05, 3 * SIDE * SIDE, device=device).view(1, 3, SIDE, SIDE)
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    with torch.no_grad(), MultiplicationCounter() as counter:
         module(x)
-    return int(counter.get_total_flops()) // 2
+    return int(counter.count)
 
 
 def predicted_parameters(isp: LoadedIsp, planar: Any) -> dict[str, Any]:
@@ -82,6 +82,8 @@ def predicted_for_raw(isp: LoadedIsp, path: str) -> dict[str, Any]:
 
     Raises InputError for a file that cannot be used.
     """
-    planar = open_raw(path).pack(isp.metadata.input_color, orient="upright", layout="chw")
+    planar = open_raw(path).pack(
+        isp.metadata.input_color, orient="upright", layout="chw", highlights="neutral"
+    )
     width, height = fit_size(planar.shape[2], planar.shape[1], isp.metadata.fit)
     return predicted_parameters(isp, shrink(planar, height, width))

@@ -17,7 +17,8 @@ Target = Literal["torchscript", "pt2", "onnx"]
 SUFFIXES: dict[str, Target] = {".ts": "torchscript", ".pt2": "pt2", ".onnx": "onnx"}
 # Trial sizes (height, width): round, odd, and larger than any thumbnail.
 _TRIAL_SIZES = ((64, 64), (67, 93), (300, 420))
-_TOLERANCE = 1e-5
+# A hundredth of an 8-bit level; gamma's slope near black is 70, so rounding shows in the sixth digit.
+_TOLERANCE = 4e-5
 
 
 def export_checkpoint(

@@ -25,6 +25,9 @@ _LARGEST_OUTPUT = 32.0
 # megapixels. Exported files cannot be taken apart, and render the picture at once.
 _TILED_ABOVE_PIXELS = 2_000_000
 _TILE = 1024
+# Of a picture: the share outside 0..1, and of exactly 0 or 1, and the spread of its values, from
+# which it is reported. Every seventh value is looked at.
+_MOSTLY, _NEARLY_ALL, _FLAT, _SUSPICION_STEP = 0.5, 0.9, 0.02, 7
 
 
 @dataclass(frozen=True)
@@ -73,13 +76,20 @@ class LoadedIsp:
 
         0..1 becomes 0..255, rounded half up; what lies outside is cut, never wrapped.
         """
+        return self.render_and_judge(planar)[0]
+
+    def render_and_judge(
+        self, planar: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
+        """As `render`, and what speaks against the picture: that it is flat, or mostly cut."""
         if not np.isfinite(planar).all():
             raise ProcessingError(self.path, "was given an image with NaN or infinite values")
         with torch.inference_mode():
             x = torch.from_numpy(planar).unsqueeze(0).to(self.device)
             y = self._checked(self._run(x), x)
+            warnings = _suspicions(x, y.float())
             levels = (y.float().clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8)
-            return levels[0].permute(1, 2, 0).contiguous().cpu().numpy()
+            return levels[0].permute(1, 2, 0).contiguous().cpu().numpy(), warnings
 
     def warm_up(self) -> None:
         """Trial runs on two sizes; CheckpointError when the module is no ISP."""
@@ -137,3 +147,32 @@ class LoadedIsp:
                 "packed values can be negative: clamp before powers and logarithms",
             )
         return y
+
+
+def _suspicions(x: torch.Tensor, y: torch.Tensor) -> tuple[str, ...]:
+    """Of a picture y (1, 3, H, W) of x: whether it has nothing in it that x had, or is mostly cut.
+
+    Both are what a checkpoint makes that was trained on numbers of another scale.
+    """
+    advice = (
+        "the checkpoint may have been made for numbers of another scale; here 0 is black and 1 is "
+        "white"
+    )
+    seen, shown = x.flatten()[::_SUSPICION_STEP], y.flatten()[::_SUSPICION_STEP]
+    cut = float(((shown < 0.0) | (shown > 1.0)).float().mean())
+    if cut > _MOSTLY:
+        return (f"{100 * cut:.0f} % of the picture lies outside 0 to 1 and was cut: {advice}",)
+    shown = shown.clamp(0.0, 1.0)
+    ends = float(((shown <= 0.0) | (shown >= 1.0)).float().mean())
+    if ends > _NEARLY_ALL:
+        return (f"{100 * ends:.0f} % of the picture is 0 or 1: {advice}",)
+    if _spread(shown) < _FLAT and _spread(seen) > _FLAT * float(seen.abs().mean()):
+        return (f"the picture is flat, {float(shown.median()):.3f} nearly everywhere: {advice}",)
+    return ()
+
+
+def _spread(values: torch.Tensor) -> float:
+    """From the 1st to the 99th percentile."""
+    ordered = values.float().sort()[0]
+    last = ordered.shape[0] - 1
+    return float(ordered[round(0.99 * last)] - ordered[round(0.01 * last)])

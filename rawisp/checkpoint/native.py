@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save
 
-from rawisp.checkpoint.archive import NATIVE_KEY
+from rawisp.checkpoint.archive import NATIVE_KEY, inspect_checkpoint
 from rawisp.checkpoint.metadata import CheckpointMetadata
 from rawisp.errors import CheckpointError, UsageError, display_path
 from rawisp.isp.base import Isp, config_of
@@ -26,6 +26,21 @@ def save_native(isp: Isp, path: str, metadata: CheckpointMetadata) -> None:
         name: tensor.detach().cpu().contiguous() for name, tensor in isp.state_dict().items()
     }
     data = save(weights, metadata={NATIVE_KEY: metadata.to_json()})
+    temporary = f"{path}.rawisp-tmp"
+    try:
+        Path(temporary).write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def rewrite_metadata(path: str, metadata: CheckpointMetadata) -> None:
+    """Replaces what a native checkpoint says of itself; its tensors stay bit for bit.
+
+    By atomic rename. Raises CheckpointError for a file that is none, OSError.
+    """
+    inspect_checkpoint(path)
+    data = save(load_file(path, device="cpu"), metadata={NATIVE_KEY: metadata.to_json()})
     temporary = f"{path}.rawisp-tmp"
     try:
         Path(temporary).write_bytes(data)

@@ -72,6 +72,10 @@ class DataSet:
     entries_without_file: int = 0
     left_out: tuple[Group, ...] = ()
 
+    def named(self, said: Mapping[str, str]) -> dict[str, str]:
+        """What is said of files by path, by the names that they have below the root."""
+        return {os.path.relpath(path, self.root): text for path, text in said.items()}
+
     def split(self, name: str) -> tuple[Sample, ...]:
         """The photographs of one split."""
         return tuple(sample for sample in self.samples if sample.split == name)

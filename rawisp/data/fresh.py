@@ -17,6 +17,7 @@ from rawisp.data.synth.bodies import body_named
 from rawisp.data.synth.photograph import read_photograph
 from rawisp.data.synth.render import night_mosaic
 from rawisp.data.synth.settings import NightSettings
+from rawisp.highlights import neutral_highlights, scene_white
 from rawisp.packing import pack_bayer
 from rawisp.resize import shrink
 
@@ -40,7 +41,8 @@ class FreshNight:
         rgb = _seen(self.photograph, self.settings.scale, window)
         body = body_named(self.camera)
         mosaic, _ = night_mosaic(rgb, body, self.settings, rng)
-        matrix = None if self.color == "camera" else np.linalg.inv(np.array(body.xyz_to_camera))
+        xyz_to_camera = np.array(body.xyz_to_camera)
+        matrix = None if self.color == "camera" else np.linalg.inv(xyz_to_camera)
         planar = pack_bayer(
             mosaic,
             pattern=self.settings.pattern,
@@ -50,6 +52,9 @@ class FreshNight:
             layout="chw",
             threads=1,
         )
+        # As in the cache: files that `synth` writes say no as-shot gains.
+        white = scene_white(None, xyz_to_camera)
+        neutral_highlights(planar, self.color, xyz_to_camera, white, planar=True)
         width, height = self.size
         return shrink(planar, height, width)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rawisp.errors import display_path
@@ -29,10 +29,12 @@ class Group:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """used: how many photographs are used. groups: those that are not, by reason."""
+    """used: how many photographs are used. groups: those that are not, by reason. suspects: those
+    that are used although they look damaged, by reason."""
 
     used: int = 0
     groups: tuple[Group, ...] = ()
+    suspects: tuple[Group, ...] = ()
 
     @property
     def count(self) -> int:
@@ -44,16 +46,33 @@ class LeftOut:
         """How many of those should have been used."""
         return sum(group.count for group in self.groups if group.failed)
 
+    @property
+    def must_be_said(self) -> bool:
+        """Whether something is wrong, so that even a quiet command speaks of it."""
+        return bool(self.failed or self.suspects)
+
     def __str__(self) -> str:
         """ "12 photographs used, 3 left out: a.ARW and 1 more: is empty" """
-        used = f"{self.used} photograph{'' if self.used == 1 else 's'} used"
-        if not self.groups:
-            return f"{used}, none left out"
-        return f"{used}, {self.count} left out: {'; '.join(map(_phrase, self.groups))}"
+        text = f"{self.used} photograph{'' if self.used == 1 else 's'} used, "
+        if self.groups:
+            text += f"{self.count} left out: {'; '.join(map(_phrase, self.groups))}"
+        else:
+            text += "none left out"
+        if self.suspects:
+            text += (
+                f"; looking damaged, used all the same: {'; '.join(map(_phrase, self.suspects))}"
+            )
+        return text
 
     def record(self) -> dict[str, Any]:
-        """As JSON values: {"used", "left_out": [{"why", "count", "first", "failed"}, ...]}."""
-        return {"used": self.used, "left_out": [asdict(group) for group in self.groups]}
+        """As JSON values: {"used", "left_out": [{"why", "count", "first", "failed"}, ...]}.
+
+        Where photographs look damaged, "suspect" lists them in the same way.
+        """
+        told = {"used": self.used, "left_out": [asdict(group) for group in self.groups]}
+        if self.suspects:
+            told["suspect"] = [asdict(group) for group in self.suspects]
+        return told
 
 
 def _phrase(group: Group) -> str:
@@ -73,6 +92,12 @@ def grouped(failures: Mapping[str, str]) -> tuple[Group, ...]:
     return tuple(sorted(groups, key=lambda group: -group.count))
 
 
-def left_out_of(used: int, groups: Iterable[Group], failures: Mapping[str, str]) -> LeftOut:
-    """What failed before what the data set itself leaves out."""
-    return LeftOut(used, (*grouped(failures), *groups))
+def left_out_of(
+    used: int,
+    groups: Iterable[Group],
+    failures: Mapping[str, str],
+    suspects: Mapping[str, str] | None = None,
+) -> LeftOut:
+    """What failed before what the data set itself leaves out; both by reason, as the suspects."""
+    looking_damaged = (replace(group, failed=False) for group in grouped(suspects or {}))
+    return LeftOut(used, (*grouped(failures), *groups), tuple(looking_damaged))

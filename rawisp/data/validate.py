@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,16 +25,20 @@ def validate(
     dataset: DataSet,
     *,
     frames_of: Callable[[str], dict[str, Frame]] = read_frames,
+    suspicions_of: Callable[[str], Sequence[str]] = lambda _: (),
     annotation_frame: str = "auto",
 ) -> list[Problem]:
     """What was found while reading, RAW files that cannot be opened or lack the frame, duplicates.
 
     frames_of: the frames of a RAW file, or its InputError (default: from the file's header).
-    annotation_frame: as `rawisp.data.frames.frame_of`.
+    suspicions_of: sentences on its damage, asked for after its frames (default: none, since a
+    header does not show it). annotation_frame: as `rawisp.data.frames.frame_of`.
     """
     problems = list(dataset.problems)
     for sample in dataset.samples:
         problems += _of_file(sample, frames_of, annotation_frame)
+        damage = suspicions_of(sample.path)
+        problems += [Problem(sample.path, "", f"looks damaged: {text}") for text in damage]
         if sample.labels is not None:
             problems += _duplicates(sample.labels, dataset.categories)
     return problems

@@ -45,6 +45,8 @@ class Guide(nn.Module):
     # Whether `losses` and `disagreement` may run in several threads at once, one image each, which
     # trains faster on a CPU: true if they keep nothing in `self` and draw no random numbers.
     thread_safe = False
+    # Sentences about where the weights come from, for whoever uses the guide to say once.
+    notes: tuple[str, ...] = ()
 
     def losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
         """Loss terms by name, each (B,), one number per image; the sum is what training lowers.

@@ -12,12 +12,12 @@ from typing import Any
 from rawisp.detect import transformers_models
 from rawisp.detect.base import Guide
 from rawisp.detect.transformers_zoo import PUBLISHED
+from rawisp.detect.weights import KEY, Weights, read_weights, said_of, unwrapped
 from rawisp.errors import CheckpointError, UsageError, display_path
 from rawisp.extras import install_advice
 
 TINY = "tiny"
 RANDOM = "random"  # as weights: none, for tests and for training a detector from the start
-_KEY = "rawisp-detector"
 
 
 def guide_names() -> list[str]:
@@ -41,21 +41,18 @@ def create_guide(
         transformers', such as "rtdetr_r18"; or "module:factory", where
         `factory(weights, categories)` returns a `Guide`.
     weights : a file: safetensors that rawisp wrote, or a state dict (.pth, opened with
-        weights_only); for transformers also a folder that `save_pretrained` wrote. None: COCO's,
-        downloaded once, and the shipped ones for tiny. "random": none.
+        weights_only), alone or as training scripts keep it: below "model" or "state_dict", with
+        names that begin with "module." or "model."; averaged ones below "ema" are taken first,
+        which `guide.notes` says. For transformers also a folder that `save_pretrained` wrote.
+        None: COCO's, downloaded once, and the shipped ones for tiny. "random": none.
     categories : names of the classes that the weights were trained on, by label from 1, where the
         file does not say.
 
     Raises UsageError for an unknown name or a factory that fails, CheckpointError for a bad file.
     """
-    _torchvision_required()
+    check_guide(name, weights, categories=categories)
     if ":" in name:
         return _from_factory(name, weights, categories)
-    if name not in guide_names():
-        raise UsageError(
-            f"no detector is called {name!r}; there are {', '.join(guide_names())}, and "
-            "module:factory for your own"
-        )
     if weights is None and name == TINY:
         weights = str(resources.files("rawisp.detect.shipped") / "tiny.safetensors")
     if weights is None or os.fspath(weights) == RANDOM:
@@ -82,83 +79,152 @@ def _from_file(name: str, path: str, categories: Sequence[str] | None) -> Guide:
     shown = display_path(path)
     if name in PUBLISHED and os.path.isdir(path):
         return transformers_models.from_source(name, path, categories)
-    tensors, said = _read_weights(path, shown)
+    found = read_weights(path, shown)
+    said = found.said
     if said is not None:
-        if said["name"] != name:
-            raise CheckpointError(f"{shown}: holds the weights of {said['name']}, not of {name}")
+        _same_detector(said, name, shown)
         categories = said["categories"]
     if name in PUBLISHED:
+        tensors = unwrapped(found.tensors)
         if said is not None:  # with the guide's prefix before each key
-            tensors = {key.removeprefix("model."): value for key, value in tensors.items()}
+            tensors = {key.removeprefix("model."): value for key, value in found.tensors.items()}
         configuration = None if said is None else said.get("configuration")
-        return transformers_models.from_tensors(name, tensors, shown, categories, configuration)
+        guide: Guide = transformers_models.from_tensors(
+            name, tensors, shown, categories, configuration
+        )
+        return _noted(guide, found, shown)
     guide = _built(name, False, categories)
+    advice = "" if categories else "; name its classes with --detector-classes"
     target = guide if said is not None else getattr(guide, "model", guide)
+    _load(target, found, shown, f"does not fit {name}", advice)
+    return _noted(guide, found, shown)
+
+
+def _same_detector(said: dict[str, Any], name: str, shown: str) -> None:
+    if said["name"] != name:
+        raise CheckpointError(f"{shown}: holds the weights of {said['name']}, not of {name}")
+
+
+def _load(target: Any, found: Weights, shown: str, what: str, advice: str) -> None:
     try:
-        target.load_state_dict(tensors, strict=True)
+        target.load_state_dict(found.for_keys(target.state_dict()), strict=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        advice = "" if categories else "; name its classes with --detector-classes"
-        raise CheckpointError(f"{shown}: does not fit {name} ({reason}){advice}") from None
+        raise CheckpointError(f"{shown}: {what} ({reason}){advice}") from None
+
+
+def _noted(guide: Guide, found: Weights, shown: str) -> Guide:
+    if found.averaged:
+        guide.notes = (
+            f"{shown}: holds averaged weights (EMA) besides the last ones; the averaged "
+            "ones are taken",
+        )
     return guide
 
 
-def _read_weights(path: str, shown: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Tensors by name, and what rawisp wrote about them."""
-    if not os.path.isfile(path):
-        raise CheckpointError(f"{shown}: there is no such file of weights")
-    try:
-        if path.endswith(".safetensors"):
-            from safetensors import safe_open
-            from safetensors.torch import load_file
+def save_guide(
+    guide: Guide,
+    name: str,
+    path: str | os.PathLike[str],
+    *,
+    begun_with: str | os.PathLike[str] | None = None,
+    classes: Sequence[str] | None = None,
+) -> None:
+    """Writes a guide with its categories, by atomic rename. Raises OSError.
 
-            with safe_open(path, framework="pt") as file:
-                text = (file.metadata() or {}).get(_KEY)
-            return load_file(path), None if text is None else json.loads(text)
-        import torch
-
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        for key in ("model", "state_dict"):
-            if isinstance(found, dict) and isinstance(found.get(key), dict):
-                found = found[key]
-        return dict(found), None
-    except Exception as error:  # whatever safetensors, zipfile and the unpickler raise
-        reason = " ".join(str(error).split())[:120]
-        raise CheckpointError(
-            f"{shown}: cannot be read as weights ({reason}); save the model's state_dict()"
-        ) from None
-
-
-def save_guide(guide: Guide, name: str, path: str | os.PathLike[str]) -> None:
-    """Writes a built-in guide with its categories, by atomic rename. Raises OSError."""
-    import torch
+    begun_with, classes: for a guide of the user's own, "module:factory", the file and the classes
+    that its factory was called with, with which `create_guide` calls it again before it loads
+    these weights.
+    """
     from safetensors.torch import save
 
     said: dict[str, Any] = {"name": name, "categories": list(guide.categories[1:])}
+    if ":" in name:
+        said["begun_with"] = None if begun_with is None else os.fspath(begun_with)
+        said["classes"] = None if classes is None else list(classes)
     if name in PUBLISHED:
         said["configuration"] = guide.configuration
-    # Copies: safetensors refuses tensors that share memory, as the heads of some detectors do.
-    tensors = {
-        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for key, value in guide.state_dict().items()
-    }
+    tensors = {key: _copy(value) for key, value in guide.state_dict().items()}
     temporary = f"{os.fspath(path)}.rawisp-tmp"
-    Path(temporary).write_bytes(save(tensors, metadata={_KEY: json.dumps(said)}))
-    os.replace(temporary, path)
+    try:
+        Path(temporary).write_bytes(save(tensors, metadata={KEY: json.dumps(said)}))
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
 
 
-def _from_factory(
-    name: str, weights: str | os.PathLike[str] | None, categories: Sequence[str] | None
-) -> Guide:
+def _copy(tensor: Any) -> Any:
+    """safetensors refuses tensors that share memory, as the heads of some detectors do."""
+    import torch
+
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+
+
+def check_guide(
+    name: str,
+    weights: str | os.PathLike[str] | None = None,
+    *,
+    categories: Sequence[str] | None = None,
+) -> None:
+    """What `create_guide` would refuse at once: it builds, downloads and opens nothing.
+
+    Raises UsageError, CheckpointError.
+    """
+    _torchvision_required()
+    if ":" in name:
+        _factory(name)
+    elif name not in guide_names():
+        raise UsageError(
+            f"no detector is called {name!r}; there are {', '.join(guide_names())}, and "
+            "module:factory for your own"
+        )
+    if weights is None or os.fspath(weights) == RANDOM or ":" in name:
+        return
+    if not os.path.exists(weights):
+        raise CheckpointError(f"{display_path(weights)}: there is no such file of weights")
+    said = said_of(weights)
+    if said is not None:
+        _same_detector(said, name, display_path(weights))
+
+
+def _factory(name: str) -> Any:
     module, _, attribute = name.partition(":")
     try:
-        factory = getattr(import_module(module), attribute)
+        return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(
             f"--detector {name}: cannot be imported ({error}); the module must be installed or lie "
             "in a folder on PYTHONPATH"
         ) from None
-    guide = factory(None if weights is None else os.fspath(weights), categories)
+
+
+def _from_factory(
+    name: str, weights: str | os.PathLike[str] | None, categories: Sequence[str] | None
+) -> Guide:
+    factory = _factory(name)
+    said = None if weights is None else said_of(weights)
+    if weights is None or said is None:
+        return _of_factory(
+            name, factory, None if weights is None else os.fspath(weights), categories
+        )
+    shown = display_path(weights)
+    _same_detector(said, name, shown)
+    before = said.get("begun_with")
+    if before is not None and before != RANDOM and not os.path.exists(before):
+        raise CheckpointError(
+            f"{shown}: was begun with the weights {display_path(before)}, which {name} needs and "
+            "which are not there any more; put them back, or call rawisp where it was called before"
+        )
+    guide = _of_factory(name, factory, before, categories or said.get("classes"))
+    found = read_weights(os.fspath(weights), shown)
+    _load(guide, found, shown, f"does not fit what {name} returned", "")
+    return guide
+
+
+def _of_factory(
+    name: str, factory: Any, weights: str | None, categories: Sequence[str] | None
+) -> Guide:
+    guide = factory(weights, categories)
     missing = [part for part in ("losses", "detect", "categories") if not hasattr(guide, part)]
     if not isinstance(guide, Guide) or missing:
         raise UsageError(

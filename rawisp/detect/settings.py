@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rawisp.detect.base import Guide
-from rawisp.detect.registry import create_guide
+from rawisp.detect.registry import check_guide, create_guide
 from rawisp.detect.transformers_models import TransformersGuide
 from rawisp.errors import UsageError
 
@@ -23,6 +23,11 @@ class GuideSettings:
     weights: str | os.PathLike[str] | None = None
     classes: Sequence[str] | None = None
     size: tuple[int, int] | None = None
+
+    def check(self) -> None:
+        """What `create` would refuse at once; nothing is built or downloaded. UsageError,
+        CheckpointError."""
+        check_guide(self.name, self.weights, categories=self.classes)
 
     def create(self) -> Guide:
         """The detector, in evaluation mode, on the CPU. UsageError, CheckpointError."""

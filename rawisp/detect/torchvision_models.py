@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from rawisp.detect.base import Detections, Guide, Target
 from rawisp.detect.features import features_apart
@@ -30,6 +31,10 @@ NAMES = (
     "ssdlite320_mobilenet_v3_large",
 )
 BACKGROUND = "__background__"
+# GenISP's reproductions train RetinaNets whose box deltas (x, y, log width, log height) are divided
+# by these, and smooth L1 with this beta on the quotients; torchvision divides by nothing.
+BOX_DELTA_SCALE = (0.1, 0.1, 0.2, 0.2)
+SMOOTH_L1_BETA = 1.0 / 9.0
 
 
 class TorchvisionGuide(Guide):
@@ -44,6 +49,7 @@ class TorchvisionGuide(Guide):
         self.model = model
         self.categories = tuple(categories)
         self.model.eval()
+        self.smooth_l1_beta: float | None = None  # see `use_smooth_l1`
         # Two-stage detectors sample at random, which `_two_stage_losses` hides by seeding.
         self.thread_safe = not hasattr(model, "rpn")
 
@@ -91,7 +97,28 @@ class TorchvisionGuide(Guide):
         if kind == "SSD":
             extra = (self._matched(target, anchors[0]),)
         terms: dict[str, Tensor] = self.model.compute_loss([target], outputs, anchors, *extra)
+        if self.smooth_l1_beta is not None:
+            terms["bbox_regression"] = self._smooth_l1(target, outputs, anchors[0])
         return terms
+
+    def _smooth_l1(
+        self, target: dict[str, Tensor], outputs: dict[str, Tensor], anchors: Tensor
+    ) -> Tensor:
+        """GenISP's box loss, over the foreground anchors: the sum over the four deltas, each
+        divided by BOX_DELTA_SCALE, which torchvision's are not; over the number of anchors."""
+        matched = self._matched(target, anchors)[0]
+        at = torch.nonzero(matched >= 0).squeeze(1)
+        found = outputs["bbox_regression"][0][at]
+        if at.numel() == 0:
+            return found.sum()
+        coder = self.model.head.regression_head.box_coder
+        wanted = coder.encode_single(target["boxes"][matched[at]], anchors[at])
+        scale = 1.0 / torch.tensor(BOX_DELTA_SCALE, dtype=found.dtype, device=found.device)
+        assert self.smooth_l1_beta is not None
+        loss = functional.smooth_l1_loss(
+            found * scale, wanted * scale, reduction="sum", beta=self.smooth_l1_beta
+        )
+        return loss / at.numel()
 
     def _matched(self, target: dict[str, Tensor], anchors: Tensor) -> list[Tensor]:
         """SSD's forward matches before it computes losses."""
@@ -186,15 +213,19 @@ def _named(categories: Sequence[str]) -> tuple[str | None, ...]:
     return tuple(None if c in (BACKGROUND, "N/A") else c for c in categories)
 
 
-def use_smooth_l1(guide: Guide) -> bool:
+def use_smooth_l1(guide: Guide, beta: float = SMOOTH_L1_BETA) -> bool:
     """GenISP's box loss for RetinaNet, whose torchvision form has plain L1 (v1) or GIoU (v2).
 
-    Returns whether the detector is one that has the choice. A private attribute of torchvision's,
-    the same in 0.20 to 0.29.
+    0.5 d^2 / beta below beta, d - 0.5 beta above, of box deltas d divided by BOX_DELTA_SCALE, as
+    GenISP's reproductions have it. Returns True. UsageError for a detector without such deltas,
+    whose losses would stay what they are, and for a beta that is not above 0.
     """
-    head: Any = getattr(guide, "model", None)
-    head = getattr(getattr(head, "head", None), "regression_head", None)
-    if not hasattr(head, "_loss_type"):
-        return False
-    head._loss_type = "smooth_l1"
+    if not 0.0 < beta < float("inf"):
+        raise UsageError(f"the beta of smooth_l1 is {beta:g}; it must be above 0")
+    model: Any = getattr(guide, "model", None)
+    if not isinstance(guide, TorchvisionGuide) or type(model).__name__ != "RetinaNet":
+        raise UsageError(
+            "--box-loss smooth_l1 is for RetinaNets of torchvision; leave it away for this detector"
+        )
+    guide.smooth_l1_beta = float(beta)
     return True

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from rawisp.batch.prepare import cache_folder, prepare
+from rawisp.batch.prepare import cache_folder, check_cache, prepare
 from rawisp.checkpoint.load import choose_device
 from rawisp.checkpoint.metadata import DEFAULT_FIT
 from rawisp.color import InputColor
@@ -125,17 +125,21 @@ def evaluate(
     _counting_required()
     voice = Voice(on_event)
     where = choose_device(device)
-    guide, about = _guide(detector, where)
+    folder = os.fspath(cache) if cache is not None else cache_folder(data)
+    check_cache(folder)
+    found = find_dataset(data, annotations, val=val, seed=seed, search=search)
     shown = load_renderings(
         renderings, where, input_color=input_color, safe=safe, on_note=voice.note
     )
+    guide, about = _guide(detector, where)  # which may download its weights
+    for text in guide.notes:
+        voice.note(text, keep=True)
     size = _common_fit(shown, fit, voice)
-    found = find_dataset(data, annotations, val=val, seed=seed, search=search)
+    _note_partners(shown, about["detector_sha256"], voice)
     voice.notes_on(found)
     chosen, name = chosen_split(found, split, voice)
     _note_overlap(shown, data, name, (val or 0.0, seed), voice)
     categories = category_map(chosen.categories, guide, chosen.unused)
-    folder = os.fspath(cache) if cache is not None else cache_folder(data)
     colors = list(dict.fromkeys(one.input_color for one in shown))
     images, left_out = _prepared(chosen, folder, colors, size, annotation_frame, workers, voice)
     scope = scope_of(images, categories, voice)
@@ -184,6 +188,22 @@ def _note_overlap(
         voice.note(text, keep=True)
 
 
+def _note_partners(renderings: Sequence[Rendering], detector_sha256: str, voice: Voice) -> None:
+    """Says which checkpoints are measured without the detector that learned along with them."""
+    for one in renderings:
+        partner = one.partner
+        if partner is None or partner["sha256"] == detector_sha256:
+            continue
+        text = (
+            f"{one.name} was trained together with its detector and is measured under another "
+            f"one, which does not show what both learned; for that add --detector "
+            f"{partner['detector']} --detector-weights {display_path(partner['file'])}"
+        )
+        if partner.get("size"):
+            text += f" --detector-size {partner['size'][0]}x{partner['size'][1]}"
+        voice.note(text, keep=True)
+
+
 def chosen_split(dataset: DataSet, split: Split | None, voice: Voice) -> tuple[DataSet, str]:
     """(the data set reduced to the split, its name). UsageError when it has no photographs."""
     present = [one for one in ("test", "val", "train") if dataset.split(one)]
@@ -215,6 +235,7 @@ def _prepared(
     """
     by_color = {}
     failures: dict[str, str] = {}
+    suspects: dict[str, str] = {}
     for color in colors:
         prepared = prepare(
             dataset,
@@ -226,6 +247,7 @@ def _prepared(
             on_event=voice.packing(color),
         )
         failures |= prepared.failures
+        suspects |= prepared.suspects
         by_color[color] = {one.source: one for part in prepared.images.values() for one in part}
     usable = [s.path for s in dataset.samples if all(s.path in by for by in by_color.values())]
     if not usable:
@@ -233,10 +255,11 @@ def _prepared(
             f"{display_path(dataset.root)}: none of its {len(dataset.samples)} photographs can be "
             "used; see rawisp validate"
         )
-    named = {os.path.relpath(path, dataset.root): why for path, why in failures.items()}
-    left_out = left_out_of(len(usable), dataset.left_out, named)
-    say = voice.failure if left_out.failed else voice.note
-    say(str(left_out), keep=bool(left_out.groups))
+    left_out = left_out_of(
+        len(usable), dataset.left_out, dataset.named(failures), dataset.named(suspects)
+    )
+    say = voice.failure if left_out.must_be_said else voice.note
+    say(str(left_out), keep=bool(left_out.groups or left_out.suspects))
     return {color: [by[path] for path in usable] for color, by in by_color.items()}, left_out
 
 
@@ -322,11 +345,12 @@ def _common_fit(
     renderings: Sequence[Rendering], fit: Fit | Literal["checkpoint"] | None, voice: Voice
 ) -> Fit | None:
     """The size for all: boxes and detector then meet the same conditions in every row."""
-    trained = [(one.name, one.fit) for one in renderings if one.fit != "any"]
+    meant = [(one.name, one.fit) for one in renderings if one.fit != "any"]
+    trained = [(one.name, one.trained_at) for one in renderings if one.trained_at != "any"]
     whose = ""
     if fit == "checkpoint":
-        fit = trained[0][1] if trained else DEFAULT_FIT
-        whose = f", as {trained[0][0]} was trained" if trained else ""
+        fit = meant[0][1] if meant else DEFAULT_FIT
+        whose = f", as {meant[0][0]} is meant to be used" if meant else ""
     elif fit is not None:
         check_fit(fit)
     size = None if fit is None else (max(fit), min(fit))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rawisp.checkpoint.archive import inspect_checkpoint
 from rawisp.checkpoint.load import SHIPPED, checkpoint_path, load_isp
+from rawisp.checkpoint.metadata import CheckpointMetadata
 from rawisp.color import InputColor
 from rawisp.errors import ProcessingError, UsageError
 from rawisp.geometry import Fit
@@ -25,9 +26,11 @@ class Rendering:
     """An ISP in evaluation mode, and what it is fed.
 
     run: float32 (1, 3, H, W), linear, to (1, 3, H, W) in [0, 1]; called with the image, it is
-    checked as well. fit: the size that it was trained at, or "any". sha256: of the checkpoint, None
-    for an ISP that is not read from a file. trained: of a run of `rawisp train`, the data set's
-    name ("data") and what was held out of it ("val", "seed").
+    checked as well. fit: the size that it is meant for, or "any"; training_fit: the size that it
+    was trained at. sha256: of the checkpoint, None for an ISP that is not read from a file.
+    trained: of a run of `rawisp train`, the data set's name ("data") and what was held out of it
+    ("val", "seed"). partner: of a checkpoint whose detector learned along, which detector that is,
+    as `partner_of` says.
     """
 
     name: str
@@ -37,6 +40,13 @@ class Rendering:
     sha256: str | None = None
     isp: str = ""
     trained: Mapping[str, Any] | None = None
+    training_fit: Fit | Literal["as fit"] | None = "as fit"
+    partner: Mapping[str, Any] | None = None
+
+    @property
+    def trained_at(self) -> Fit | Literal["any"] | None:
+        """The size that it was trained at, or "any"."""
+        return self.fit if self.training_fit == "as fit" else self.training_fit
 
     def __call__(self, x: Tensor) -> Tensor:
         """The rendered image. ProcessingError for anything that is none."""
@@ -97,7 +107,9 @@ def baseline(name: str, device: torch.device) -> Rendering:
             f"{name} has parameters to learn, so it is no baseline; give its checkpoint as --ckpt"
         )
     if name in SHIPPED:
-        return replace(_checkpoint(name, device, None, False, lambda _: None), fit="any")
+        return replace(
+            _checkpoint(name, device, None, False, lambda _: None), fit="any", training_fit="as fit"
+        )
     return Rendering(name, isp.eval().to(device), isp=name)
 
 
@@ -116,7 +128,28 @@ def _checkpoint(
     if isinstance(training, dict) and "data" in m.provenance:
         trained = {"data": m.provenance["data"], "val": training.get("val", 0.0)}
         trained["seed"] = training.get("seed", 0)
-    return Rendering(m.name, isp.run, m.input_color, m.fit, isp.sha256, m.isp, trained)
+    return Rendering(
+        m.name,
+        isp.run,
+        m.input_color,
+        m.fit,
+        isp.sha256,
+        m.isp,
+        trained,
+        m.training_fit,
+        partner_of(isp.path, m),
+    )
+
+
+def partner_of(path: str, metadata: CheckpointMetadata) -> dict[str, Any] | None:
+    """The detector that learned along with a checkpoint, None where the detector was frozen.
+
+    {"file": beside the checkpoint, "detector", "sha256" of its weights as `weights_hash` counts}.
+    """
+    partner = metadata.provenance.get("partner")
+    if not isinstance(partner, dict) or not {"file", "detector", "sha256"} <= partner.keys():
+        return None
+    return {**partner, "file": os.path.join(os.path.dirname(path), str(partner["file"]))}
 
 
 def _told_apart(renderings: list[Rendering]) -> list[Rendering]:

@@ -47,6 +47,13 @@ MATRIX_STEP, VEIL_STEP, LOG_STEP = 0.3, 0.05, 0.3
 LOWEST_SHOULDER, HIGHEST_SHOULDER = 0.3, 0.9
 GAMMA, TOE = 1.0 / 2.2, 0.004
 DARKEST, SHALLOWEST = 1e-5, 1e-4
+# Luminance (Y, or camera green: the second channel) from which a pixel begins to be, and is, white
+# in the picture. A sensor's white has 1.0 to 1.15; what `rawisp.highlights` makes of wholly clipped
+# pixels 1.5 to 3.
+WHITE_START, WHITE_END = 0.95, 1.25
+# The share by which the brightest channel exceeds the second, from which light begins to be, and
+# is, of one colour.
+PURE_START, PURE_END = 0.75, 0.95
 # 3x3 convolutions on the longest way: five at half resolution (10 pixels), four at a quarter (16),
 # three at an eighth (24), the halvings between, the blur, and the pyramid's doublings.
 HALO = 72
@@ -55,11 +62,14 @@ HALO = 72
 @dataclass(frozen=True)
 class FilmUnetConfig:
     """input_color: "xyz", or anything else for RGB that no matrix is known for. widths: channels of
-    the U-Net's three levels. encoder: channels of the thumbnail's encoder."""
+    the U-Net's three levels. encoder: channels of the thumbnail's encoder. neutral_clip: whether
+    light that no unclipped pixel can have (see WHITE_START) fades to its brightest channel, and
+    light of one colour beyond the picture's white keeps its hue."""
 
     input_color: str = "xyz"
     widths: tuple[int, int, int] = (16, 32, 48)
     encoder: int = 48
+    neutral_clip: bool = True
 
     def __post_init__(self) -> None:
         if len(self.widths) != 3 or min(self.widths) < 1:
@@ -134,6 +144,9 @@ class FilmUnetIsp(Isp):
         self.shoulder_range = HIGHEST_SHOULDER - LOWEST_SHOULDER
         self.gamma, self.toe = GAMMA, TOE
         self.darkest, self.shallowest = DARKEST, SHALLOWEST
+        self.neutral_clip = config.neutral_clip
+        self.white_start, self.white_end = WHITE_START, WHITE_END
+        self.pure_start, self.pure_range = PURE_START, PURE_END - PURE_START
         start = LINEAR_SRGB_FROM_XYZ if config.input_color == "xyz" else torch.eye(3).numpy()
         self.start: Tensor
         self.identity: Tensor
@@ -198,7 +211,10 @@ class FilmUnetIsp(Isp):
         linear = torch.einsum("bij,bjhw->bihw", matrix, to_multiples_of_8(x))
         linear = linear - parameters["veil"].unsqueeze(2).unsqueeze(3)
         curve = parameters["curve"].unsqueeze(2).unsqueeze(3)
-        linear = self._shoulder(linear, curve[:, 0:1])
+        if self.neutral_clip:
+            linear = self._hue_kept(linear, curve[:, 0:1])
+        else:
+            linear = self._shoulder(linear, curve[:, 0:1])
         by_two = functional.avg_pool2d(linear, 2)
         by_four = functional.avg_pool2d(by_two, 2)
         octaves = (torch.log2(parameters["exposure"]) / 8.0).unsqueeze(2).unsqueeze(3)
@@ -217,13 +233,33 @@ class FilmUnetIsp(Isp):
         y = _enlarged(y) + _weighted(by_two - _enlarged(by_four), weights[:, :2])
         y = _enlarged(y) + _weighted(linear - _enlarged(by_two), doubled(weights[:, 2:]))
         y = self._gamma(y[:, :, :height, :width], curve[:, 1:2], curve[:, 2:3])
-        return y + out_of_cells(fine[:, 4:], height, width)
+        y = y + out_of_cells(fine[:, 4:], height, width)
+        return self._white_where_clipped(x, y) if self.neutral_clip else y
+
+    def _white_where_clipped(self, x: Tensor, y: Tensor) -> Tensor:
+        """Fades `y` to its brightest channel where `x` is brighter than the sensor can see."""
+        beyond = (x[:, 1:2].float() - self.white_start) / (self.white_end - self.white_start)
+        clipped = beyond.clamp(0.0, 1.0)
+        return y + clipped * (y.amax(dim=1, keepdim=True) - y)
 
     def _shoulder(self, linear: Tensor, k: Tensor) -> Tensor:
         """The identity up to k, then the hyperbola k + (1 - k) u / (u + 1 - k) of what is beyond,
         u, which approaches 1."""
         beyond = (linear - k).clamp(min=0.0)
         return torch.minimum(linear, k) + (1.0 - k) * beyond / (beyond + (1.0 - k))
+
+    def _hue_kept(self, linear: Tensor, k: Tensor) -> Tensor:
+        """The shoulder; but light of one colour that is far beyond white is scaled as a whole.
+
+        A tail light of (20, 0, 1) would be cut to magenta channel by channel.
+        """
+        bent = self._shoulder(linear, k)
+        highest = linear.amax(dim=1, keepdim=True)
+        second = linear.sum(dim=1, keepdim=True) - highest - linear.amin(dim=1, keepdim=True)
+        white = highest.clamp(min=1.0)
+        pure = ((1.0 - second / white - self.pure_start) / self.pure_range).clamp(0.0, 1.0)
+        weight = pure * (highest - 1.0).clamp(0.0, 1.0)
+        return bent + weight * (linear * (self._shoulder(white, k) / white) - bent)
 
     def _gamma(self, linear: Tensor, toe: Tensor, gamma: Tensor) -> Tensor:
         """((y + t)^g - t^g) / ((1 + t)^g - t^g), whose slope at black is finite by the toe t."""

@@ -32,10 +32,12 @@ class ClassicConfig(StagedConfig):
     saturation: float = 1.15
     shoulder: float = 0.6
     neutral_clip: bool = True
+    exposure_floor: float = 1.0
+    smooth_colors: bool = True
 
 
 class ClassicIsp(StagedIsp):
-    """A fixed pipeline: percentile exposure, grey world, mild saturation, sRGB-like curve.
+    """A fixed pipeline: percentile exposure, grey world, colour noise smoothed, sRGB-like curve.
 
     The stages of `staged`, whose numbers are constants here. To learn from this start:
     `create_isp("staged", **classic_settings())`.

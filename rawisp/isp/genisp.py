@@ -10,15 +10,16 @@ Morawski, Chen, Lin, Dai, Hsu, "GenISP: Neural ISP for Low-Light Machine Cogniti
     y  = Conv1x1(a(IN(Conv3x3(a(IN(Conv3x3(p')))))))    3 -> 16 -> 64 -> 3, a: LeakyReLU
 
 The authors published no code; everything that the paper does not say is a setting here. Of the
-public reproductions, "revilla" (rorevillaca/GenISP) and "capsar" (Capsar/DL-GenISP) are presets.
+public reproductions, "revilla" (rorevillaca/GenISP), "capsar" (Capsar/DL-GenISP) and "jptolen"
+(JPTolen/Genisp_reproduction) are presets.
 What goes wrong in them, and does not here:
 
 - revilla uses the mean of the predicted parameters over the batch for all its images
   (`batch_averaged` does so), and feeds 0 to 255;
 - capsar builds the diagonal matrix with `diag` after `squeeze`, a 2-vector for a batch of two, and
   registers a third trunk that nothing uses: it reports 168,047 parameters, 52,192 of them dead;
-- both multiply row vectors by the predicted matrix, so that checkpoints, logs and plots show it
-  transposed (`row_vector` does so).
+- these two multiply row vectors by the predicted matrix, so that checkpoints, logs and plots show
+  it transposed (`row_vector` does so).
 
 Instance normalisation looks at the whole image. Its means and variances are therefore found in
 `predict`, in strips of bounded memory, which makes `apply` local.
@@ -26,6 +27,7 @@ Instance normalisation looks at the whole image. Its means and variances are the
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
@@ -60,6 +62,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 PRESETS["capsar"] = {**PRESETS["paper"], "init": "default", "pre_gain_percentile": 0.0}
+# Pixels are column vectors there; the rest that weights do not tell is as in the paper's form.
+PRESETS["jptolen"] = {**PRESETS["capsar"], "pools": (4, 3, 2)}
 PRESETS["revilla"] = {
     **PRESETS["capsar"],
     "padding": "none",
@@ -83,8 +87,8 @@ _CHOICES = {
 class GenIspConfig:
     """What the paper leaves open. None: as the preset has it; it is filled in at once.
 
-    preset: "paper", with the recommended value of each unknown; "revilla" or "capsar", the
-    architectures of these reproductions. The values below are those of "paper".
+    preset: "paper", with the recommended value of each unknown; "revilla", "capsar" or "jptolen",
+    the architectures of these reproductions. The values below are those of "paper".
     padding: of the convolutions in ConvWB and ConvCC, "same" or "none". pools: kernel and stride of
     their three maximum pools, (2, 2, 2). third_width: channels of their third convolution, 128, as
     Fig. 3 says (revilla has 64). average_pool_wb, average_pool_cc: cells a side of the average pool
@@ -133,6 +137,8 @@ class GenIspConfig:
         object.__setattr__(self, "pools", tuple(self.pools or ()))  # JSON gives a list
         if len(self.pools or ()) != 3:
             raise ValueError(f"pools has {len(self.pools or ())} numbers; three are needed")
+        if min(self.pools or ()) < 1 or THUMBNAIL // math.prod(self.pools or ()) < 4:
+            raise ValueError(f"pools {self.pools!r} leave nothing of {THUMBNAIL} pixels a side")
 
 
 class _Parameters(nn.Module):

@@ -34,18 +34,28 @@ THUMBNAIL = 64
 CLIP_START, CLIP_END = 0.6, 0.9
 
 
+# Colours are smoothed over 7x7 pixels; noise is taken from every fourth row.
+SMOOTHING_RADIUS, NOISE_STEP = 3, 4
+# The median of absolute differences of two normal numbers of variance 1, squared.
+MEDIAN_OF_DIFFERENCES = 2.0 * 0.6745**2
+
+
 @dataclass(frozen=True)
 class StagedConfig:
     """The start of a staged ISP.
 
     input_color: "xyz" starts the colour matrix at XYZ to linear sRGB, "camera" at the identity.
     exposure_percentile, exposure_target: the luma percentile of the thumbnail that is brought to
-    the target, 0 for no automatic exposure; exposure_limit bounds the gain. grey_world: whether
+    the target, 0 for no automatic exposure; exposure_limit bounds the gain, exposure_floor is the
+    smallest (with 1.0, what the sensor clips stays white in bright pictures). grey_world: whether
     the mid-tones are made neutral; balance_limit bounds the gains. saturation: 1 keeps colours,
     above 1 strengthens them. gamma: exponent of the output. shoulder: the level above which
     highlights roll off softly towards 1 (1.0: none). sharpening: strength, 0 to 1. neutral_clip:
     whether pixels with a clipped colour become neutral; what a clipped sensor says of colour is
-    wrong, down to negative values inside lamps.
+    wrong, down to negative values inside lamps. smooth_colors: whether colours that vary no more
+    than the noise are averaged over their neighbourhood, before values below black are cut: cutting
+    leaves of each noisy pixel in the dark the one or two channels that happen to be positive, in
+    neon colours.
     parity: the five stages with the formulas and the start of the published code, for comparison:
     37 parameters, no exposure or white balance, the identity as colour matrix whatever the input
     colour. It goes with no other setting.
@@ -55,6 +65,7 @@ class StagedConfig:
     exposure_percentile: float = 0.0
     exposure_target: float = 0.18
     exposure_limit: float = 512.0
+    exposure_floor: float = 0.0
     grey_world: bool = False
     balance_limit: float = 3.0
     saturation: float = 1.0
@@ -62,6 +73,7 @@ class StagedConfig:
     shoulder: float = 1.0
     sharpening: float = 0.0
     neutral_clip: bool = False
+    smooth_colors: bool = False
     parity: bool = False
 
     def __post_init__(self) -> None:
@@ -96,10 +108,16 @@ class StagedIsp(Isp):
         self.exposure_percentile = config.exposure_percentile
         self.exposure_target = config.exposure_target
         self.exposure_limit = config.exposure_limit
+        self.lowest_exposure = max(1.0 / config.exposure_limit, config.exposure_floor)
         self.grey_world = config.grey_world
         self.balance_limit = config.balance_limit
         self.shoulder = config.shoulder
         self.neutral_clip = config.neutral_clip
+        self.smooth_colors = config.smooth_colors
+        if config.smooth_colors:
+            self.halo = 1 + 2 * SMOOTHING_RADIUS  # two averages, one after the other
+        self.radius, self.noise_step = SMOOTHING_RADIUS, NOISE_STEP
+        self.median_of_differences = MEDIAN_OF_DIFFERENCES
         self.clip_start, self.clip_end = CLIP_START, CLIP_END
         self.thumbnail = THUMBNAIL  # TorchScript sees attributes, not globals
         start = LINEAR_SRGB_FROM_XYZ if config.input_color == "xyz" else torch.eye(3).numpy()
@@ -117,12 +135,17 @@ class StagedIsp(Isp):
     def predict(self, x: Tensor) -> dict[str, Tensor]:
         """{"gain": (B, 3)}: exposure times white balance, in linear RGB after the colour matrix.
 
-        With `parity` all values of the stages, see `PublishedStages.predict`.
+        With `smooth_colors` also "noise" (B, 3): variance of what differs from the luma, after the
+        gain. With `parity` all values of the stages, see `PublishedStages.predict`.
         """
         if self.published is not None:
             return self.published.predict(x.shape[0])
         else:  # noqa: RET505 - TorchScript compiles one branch of these two
-            return {"gain": self._gain(x)}
+            gain = self._gain(x)
+            parameters = {"gain": gain}
+            if self.smooth_colors:
+                parameters["noise"] = self._noise(x, gain)
+            return parameters
 
     def _gain(self, x: Tensor) -> Tensor:
         """(B, 3): the learned gains times what the thumbnail asks for."""
@@ -162,26 +185,39 @@ class StagedIsp(Isp):
         ordered = self._luma(cells).sort(dim=1)[0]
         at = int(self.exposure_percentile * (ordered.shape[1] - 1) + 0.5)
         level = ordered[:, at : at + 1].clamp(min=1e-6)
-        return (self.exposure_target / level).clamp(1.0 / self.exposure_limit, self.exposure_limit)
+        return (self.exposure_target / level).clamp(self.lowest_exposure, self.exposure_limit)
+
+    def _noise(self, x: Tensor, gain: Tensor) -> Tensor:
+        """(B, 3) from the median difference of neighbours, which edges hardly change."""
+        rows = x[:, :, :: self.noise_step].float()
+        apart = (rows[:, :, :, 1:] - rows[:, :, :, :-1]).flatten(2)
+        matrix = gain.unsqueeze(2) * self.color_matrix.float().unsqueeze(0)
+        rgb = torch.bmm(matrix, apart)
+        chroma = (rgb - self._luma(rgb).unsqueeze(1)).abs()
+        middle = chroma.sort(dim=2)[0][:, :, chroma.shape[2] // 2]
+        return middle * middle / self.median_of_differences
 
     def apply(self, x: Tensor, parameters: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
         """Gain, colour matrix, desaturation, tone, gamma, sharpening, in this order."""
         if self.published is not None:
             return self.published(x, parameters)  # type: ignore[no-any-return]
         else:  # noqa: RET505 - as in `predict`
-            return self._rendered(x, parameters["gain"])
+            noise = parameters["noise"] if self.smooth_colors else parameters["gain"]
+            return self._rendered(x, parameters["gain"], noise)
 
-    def _rendered(self, x: Tensor, gain: Tensor) -> Tensor:
+    def _rendered(self, x: Tensor, gain: Tensor, noise: Tensor) -> Tensor:
         """The gain, (B, 3), belongs to RGB, so it is folded into the rows of the colour matrix."""
         matrix = gain.unsqueeze(2) * self.color_matrix.unsqueeze(0)
         # TorchScript skips the outer block as a whole.
         if not torch.jit.is_scripting():  # type: ignore[attr-defined]
-            compiled = self.training and usable(x)
+            compiled = self.training and not self.smooth_colors and usable(x)
             if compiled:
                 return self._rendered_compiled(x, matrix)
         y = torch.einsum("bij,bjhw->bihw", matrix, x)
         if self.neutral_clip:
             y = self._neutral_where_clipped(x, y)
+        if self.smooth_colors:
+            y = self._smoothed(y, noise)
         grey = y.mean(dim=1, keepdim=True)
         y = y + self.desaturation * (grey - y)
         y = self._tone(self._roll_off(y))
@@ -204,6 +240,32 @@ class StagedIsp(Isp):
         level = x.amax(dim=1, keepdim=True)
         clipped = ((level - self.clip_start) / (self.clip_end - self.clip_start)).clamp(0.0, 1.0)
         return y + clipped * (y.amax(dim=1, keepdim=True) - y)
+
+    def _smoothed(self, y: Tensor, noise: Tensor) -> Tensor:
+        """What differs from the luma, as local means and what differs from these, each times the
+        share that is no noise (the local Wiener filter of Lee, PAMI 1980), judged over the channels
+        together."""
+        luma = (y * self.luma.view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+        chroma = y - luma
+        mean = self._averaged(chroma)
+        apart = chroma - mean
+        scale = 1.0 / (noise.unsqueeze(2).unsqueeze(3) + 1e-12)
+        # Both are 1 where there is nothing but noise.
+        pixels = float((2 * self.radius + 1) ** 2)
+        of_mean = (mean * mean * scale).mean(dim=1, keepdim=True) * pixels
+        of_apart = self._averaged((apart * apart * scale).mean(dim=1, keepdim=True))
+        mean = mean * self._beyond_noise(of_mean)
+        return luma + mean + apart * self._beyond_noise(of_apart)
+
+    def _beyond_noise(self, ratio: Tensor) -> Tensor:
+        """1 - 3 / ratio, at least 0: up to three times its variance may be noise."""
+        return 1.0 - 3.0 / ratio.clamp(min=3.0)
+
+    def _averaged(self, y: Tensor) -> Tensor:
+        """Over (2 radius + 1) squared pixels, edges repeated."""
+        r = self.radius
+        padded = functional.pad(y, [r, r, r, r], mode="replicate")
+        return functional.avg_pool2d(padded, 2 * r + 1, stride=1)
 
     def _roll_off(self, y: Tensor) -> Tensor:
         """Into [0, 1]: the identity up to the shoulder, then an exponential approach to 1."""

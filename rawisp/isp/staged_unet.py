@@ -5,10 +5,10 @@
     y = s + B(r) + B(m) (B(s) - s)
 
 Ours, for very dark RAW: pointwise operators cannot tell a dim edge from noise. The rendering in
-front is that of `staged` with the start of `classic`, so that a fresh one renders as `classic` does
-(the last convolution starts at zero); what is added has a bounded neighbourhood and no statistics
-of the image, so that tiles are exact. The square root makes photon noise equally strong at all
-levels (Anscombe's transform, without its constant), and the gain tells how strong. B is the
+front is that of `staged` with the start of `classic` but for its smoothing, so that a fresh one
+renders so (the last convolution starts at zero); what is added has a bounded neighbourhood and no
+statistics of the image, so that tiles are exact. The square root makes photon noise equally strong
+at all levels (Anscombe's transform, without its constant), and the gain tells how strong. B is the
 binomial 3x3 blur: without it training finds a checkerboard that detectors like and people do not,
 since the U-Net writes each phase of its 2x2 cells by itself; where the finest noise is to go, m
 mixes in the blurred rendering.
@@ -44,8 +44,11 @@ HALO = 64
 
 @dataclass(frozen=True)
 class StagedUnetConfig(ClassicConfig):
-    """`ClassicConfig` for the rendering in front; widths: channels of the U-Net's three levels."""
+    """`ClassicConfig` for the rendering in front, which leaves the noise to the U-Net; widths:
+    channels of its three levels."""
 
+    exposure_floor: float = 0.0
+    smooth_colors: bool = False
     widths: tuple[int, int, int] = WIDTHS
 
     def __post_init__(self) -> None:

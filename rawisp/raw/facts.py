@@ -25,11 +25,14 @@ class Overrides:
     """Facts a user knows better than the file; None keeps the file's.
 
     matrix: (3, 3) XYZ to camera. black, white: one level, or four by colour index R, G1, B, G2.
+    generic_matrix: take GENERIC_XYZ_TO_CAMERA for files of which neither they themselves nor LibRaw
+    know a matrix; those that have one keep it.
     """
 
     matrix: colors.Matrix | None = None
     black: tuple[float, ...] | None = None
     white: tuple[float, ...] | None = None
+    generic_matrix: bool = False
 
     def __post_init__(self) -> None:
         """InvalidArrayError for a matrix that cannot be inverted, or levels that are none."""
@@ -44,7 +47,8 @@ class Overrides:
 
     def any(self) -> bool:
         """Whether anything is overridden."""
-        return not (self.matrix is None and self.black is None and self.white is None)
+        given = (self.matrix, self.black, self.white)
+        return self.generic_matrix or any(value is not None for value in given)
 
 
 def levels_of(
@@ -85,12 +89,38 @@ def _dng_black(sizes: Any, pattern: str, tags: Tags) -> npt.NDArray[np.float64]:
     return black
 
 
+def black_deltas_of(
+    sizes: Any, tags: Tags, overrides: Overrides
+) -> tuple[npt.NDArray[np.float64] | None, npt.NDArray[np.float64] | None]:
+    """What a DNG adds to its black level in each row and each column of the visible area.
+
+    (H,) and (W,) float64 in sample units, None where the file adds nothing or the user gave the
+    black level. LibRaw adds the average to all samples instead. Where the visible area reaches past
+    the active area by the row that LibRaw adds to an odd border, the nearest value holds.
+    """
+    if overrides.black is not None or tags.black_cell is None:
+        return None, None
+    left, top = tags.active_corner
+
+    def visible(
+        deltas: npt.NDArray[np.float64] | None, first: int, count: int
+    ) -> npt.NDArray[np.float64] | None:
+        if deltas is None or not deltas.any():
+            return None
+        return deltas[np.clip(np.arange(first, first + count), 0, len(deltas) - 1)]
+
+    return (
+        visible(tags.black_delta_rows, sizes.top_margin - top, sizes.height),
+        visible(tags.black_delta_columns, sizes.left_margin - left, sizes.width),
+    )
+
+
 def _single(values: tuple[float, ...]) -> float | tuple[float, ...]:
     return values[0] if len(values) == 1 else values
 
 
 def matrix_of(raw: Any, tags: Tags, overrides: Overrides) -> colors.CameraMatrix | None:
-    """Given by the user, else a DNG's own, else LibRaw's camera table, else None."""
+    """Given by the user, else a DNG's own, else LibRaw's table, else the stand-in if wanted."""
     if overrides.matrix is not None:
         return colors.CameraMatrix(np.asarray(overrides.matrix, dtype=np.float64), "given")
     if tags.camera_matrix is not None:
@@ -99,6 +129,8 @@ def matrix_of(raw: Any, tags: Tags, overrides: Overrides) -> colors.CameraMatrix
     if colors.usable(table):
         # LibRaw keeps floats of table integers times 1e-4; rounding restores them.
         return colors.CameraMatrix(np.round(table, 6), "LibRaw's table")
+    if overrides.generic_matrix:
+        return colors.CameraMatrix(colors.GENERIC_XYZ_TO_CAMERA, colors.GENERIC_SOURCE)
     return None
 
 
@@ -110,14 +142,16 @@ def balance_of(values: list[float], index_of: list[int]) -> tuple[float, ...] | 
 
 
 def frames_of(sizes: Any, tags: Tags) -> dict[str, geometry.Frame]:
-    """Frames by name. A DNG's own DefaultCrop beats LibRaw's, which can be a pixel off."""
+    """Frames by name. A DNG's own DefaultCrop and a camera's own JPEG size beat LibRaw's crop."""
     origin = (sizes.left_margin, sizes.top_margin)
     if tags.is_dng and tags.crop_origin and tags.crop_size:
         crop_origin, crop_size = tags.crop_origin, tags.crop_size
     else:
-        crop_origin = (sizes.crop_left_margin, sizes.crop_top_margin)
+        stated = tags.stated_size or (0, 0)
         # Width and height together: LibRaw leaves both 0 where it found no crop.
-        crop_size = (sizes.crop_width, sizes.crop_height)
+        left, width = _crop_side(sizes.crop_left_margin, sizes.crop_width, stated[0])
+        top, height = _crop_side(sizes.crop_top_margin, sizes.crop_height, stated[1])
+        crop_origin, crop_size = (left, top), (width, height)
     return geometry.sensor_frames(
         raw_size=(sizes.raw_width, sizes.raw_height),
         visible_origin=origin,
@@ -126,6 +160,17 @@ def frames_of(sizes: Any, tags: Tags) -> dict[str, geometry.Frame]:
         crop_size=crop_size,
         flip=int(sizes.flip),
     )
+
+
+def _crop_side(begin: int, length: int, stated: int) -> tuple[int, int]:
+    """One side of the crop as the camera has it.
+
+    LibRaw rounds an odd border up to an even one, which costs a row or column (Canon's 30D:
+    3504x2335 of 3504x2336). It is given back where the file states that the camera's JPEG has it.
+    """
+    if length and stated == length + 1 and begin > 0 and begin % 2 == 0:
+        return begin - 1, length + 1
+    return begin, length
 
 
 def exposure_of(raw: Any, tags: Tags) -> Exposure:

@@ -18,6 +18,8 @@ RAW_SUFFIXES = frozenset(
     ).split()
 )
 
+FOVEON = b"FOVb"  # Sigma X3F
+
 # (offset, bytes) of containers that LibRaw identifies by their header (LibRaw identify.cpp).
 _MAGICS = (
     (0, b"II*\0"),  # TIFF, little-endian: ARW, NEF, DNG, CR2, PEF, SRW, 3FR, ERF, KDC, DCR, ...
@@ -33,7 +35,7 @@ _MAGICS = (
     (0, b"II\x1a\0\0\0HEAPCCDR"),  # Canon CRW
     (4, b"ftypcrx "),  # Canon CR3
     (0, b"FUJIFILM"),  # RAF
-    (0, b"FOVb"),  # Sigma X3F
+    (0, FOVEON),
     (0, b"\0MRM"),  # Minolta MRW
     (0, b"\0MRI"),
     (0, b"DSC-Image"),  # Sony DSC-F828 family
@@ -79,5 +81,6 @@ def describe_header(header: bytes) -> tuple[str, str]:
             return f"is {name}, not a camera RAW file", "give the camera's original RAW file"
     return (
         "does not begin like any camera RAW format",
-        "it is damaged, or a headerless dump, which would be a guess and is not read",
+        "it is damaged, or a headerless dump, which is not read since its size and pattern would "
+        "be a guess: load it with NumPy and call rawisp.pack_bayer",
     )

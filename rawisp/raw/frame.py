@@ -11,6 +11,7 @@ import numpy.typing as npt
 from rawisp import color as colors
 from rawisp import geometry, packing
 from rawisp.errors import ColorMatrixError, InvalidArrayError
+from rawisp.highlights import HIGHLIGHTS, Highlights, neutral_highlights, scene_white
 from rawisp.raw.names import camera_name
 
 
@@ -36,7 +37,9 @@ class RawFrame:
     white: (4,) float64 by LibRaw's colour index R, G1, B, G2 (G1 is the green in red's row).
     matrix: XYZ to camera and its source, or None. flip: LibRaw's code (0 none, 3, 5, 6, ...).
     white_balance, daylight_balance: multipliers by colour index, or None. frames: by name, see
-    rawisp.geometry.
+    rawisp.geometry. black_rows, black_columns: (H,) and (W,), what is added to `black` in each row
+    and column, or None (a DNG's BlackLevelDeltaV and BlackLevelDeltaH). suspicions: sentences on
+    parts of the picture that no sensor writes; the file is probably damaged.
     """
 
     path: str
@@ -52,6 +55,9 @@ class RawFrame:
     frames: dict[str, geometry.Frame]
     exposure: Exposure = field(default_factory=Exposure)
     warnings: tuple[str, ...] = ()
+    suspicions: tuple[str, ...] = ()
+    black_rows: npt.NDArray[np.float64] | None = None
+    black_columns: npt.NDArray[np.float64] | None = None
 
     def __repr__(self) -> str:
         width, height = self.visible_size
@@ -66,7 +72,8 @@ class RawFrame:
                 self.path,
                 f"no colour matrix is known for this camera ({self.camera}), so {color} cannot be "
                 "made",
-                "pack it with --color camera, or give the XYZ-to-camera matrix with --matrix",
+                "give the XYZ-to-camera matrix with --matrix, or take --matrix generic, a stand-in "
+                "that is roughly right",
             )
         return colors.output_matrix(color, self.matrix.xyz_to_camera if self.matrix else None)
 
@@ -76,6 +83,7 @@ class RawFrame:
         *,
         orient: str = "sensor",
         layout: packing.Layout = "hwc",
+        highlights: Highlights = "as-is",
         out: packing.Packed | None = None,
         threads: int | None = None,
     ) -> packing.Packed:
@@ -83,11 +91,15 @@ class RawFrame:
 
         color: "xyz" (CIE XYZ of the scene, M^-1 c), "camera", or "xyz-uninverted" (M c). 1.0 is the
         sensor's white level in camera RGB; negative noise is kept, nothing is clipped. orient:
-        "sensor" as the mosaic lies, "upright" as the orientation flag says. `out` is used for the
-        sensor orientation only. Raises ColorMatrixError, InvalidArrayError.
+        "sensor" as the mosaic lies, "upright" as the orientation flag says. highlights: "as-is", or
+        "neutral", which raises clipped colours to the scene's white as `enhance` and `train` do
+        (`rawisp.highlights`). `out` is used for the sensor orientation only. Raises
+        ColorMatrixError, InvalidArrayError.
         """
         if orient not in ("sensor", "upright"):
             raise InvalidArrayError(f"orient {orient!r} is neither 'sensor' nor 'upright'")
+        if highlights not in HIGHLIGHTS:
+            raise InvalidArrayError(f"highlights {highlights!r} is none of {', '.join(HIGHLIGHTS)}")
         packed = packing.pack_bayer(
             self.mosaic,
             pattern=self.pattern,
@@ -98,12 +110,33 @@ class RawFrame:
             out=out,
             threads=threads,
         )
+        if self.black_rows is not None or self.black_columns is not None:
+            packing.subtract_black_deltas(
+                packed,
+                self.black_rows,
+                self.black_columns,
+                pattern=self.pattern,
+                black=self.black,
+                white=self.white,
+                matrix=self.output_matrix(color),
+                layout=layout,
+            )
+        if highlights == "neutral":
+            self.mend_highlights(packed, color, planar=layout == "chw")
         if orient == "sensor" or self.flip == 0:
             return packed
         planar = packed if layout == "chw" else np.moveaxis(packed, -1, 0)
         turned = geometry.flip_array(planar, self.flip)
         turned = turned if layout == "chw" else np.moveaxis(turned, 0, -1)
         return np.ascontiguousarray(turned, dtype=np.float32)
+
+    def mend_highlights(
+        self, packed: packing.Packed, color: colors.InputColor, *, planar: bool
+    ) -> dict[str, Any]:
+        """`rawisp.highlights.neutral_highlights` of what `pack` returned, in place."""
+        matrix = self.matrix.xyz_to_camera if self.matrix else None
+        white = scene_white(self.white_balance, matrix)
+        return neutral_highlights(packed, color, matrix, white, planar=planar)
 
     @property
     def camera(self) -> str:
@@ -130,6 +163,11 @@ class RawFrame:
             "pattern": self.pattern,
             "black": self.black.tolist(),
             "white": self.white.tolist(),
+            "black_varies": {
+                name: [float(deltas.min()), float(deltas.max())]
+                for name, deltas in (("rows", self.black_rows), ("columns", self.black_columns))
+                if deltas is not None
+            },
             "levels_source": self.levels_source,
             "xyz_to_camera": m.xyz_to_camera.tolist() if m else None,
             "camera_to_xyz": m.camera_to_xyz.tolist() if m else None,
@@ -147,6 +185,7 @@ class RawFrame:
                 for f in self.frames.values()
             },
             "warnings": list(self.warnings),
+            "suspicions": list(self.suspicions),
         }
 
     def sample_statistics(self) -> dict[str, dict[str, float]]:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from rawisp import geometry, packing
 from rawisp.errors import (
@@ -22,9 +21,10 @@ from rawisp.errors import (
     UnreadableFileError,
     UnsupportedRawError,
 )
-from rawisp.raw import facts, formats
+from rawisp.raw import damage, facts, formats, layout
 from rawisp.raw.frame import RawFrame
 from rawisp.raw.names import camera_name
+from rawisp.raw.poison import poisoned_memory
 from rawisp.raw.tags import PHOTOMETRIC_LINEAR_RAW, Tags, read_tags
 
 DEFAULT_MAX_MEGAPIXELS = 200.0
@@ -57,11 +57,12 @@ def open_raw(
     """
     name = os.fsdecode(path)
 
-    def decoded(raw: Any, tags: Tags, size: int) -> RawFrame:
-        raw.unpack()
-        return _frame(name, raw, tags, overrides or facts.Overrides(), size)
+    def decoded(raw: Any, tags: Tags) -> RawFrame:
+        with poisoned_memory():
+            raw.unpack()
+        return _frame(name, raw, tags, overrides or facts.Overrides())
 
-    return _opened(name, max_megapixels, decoded)
+    return _opened(name, max_megapixels, decoded, whole=True)
 
 
 def read_frames(
@@ -73,7 +74,9 @@ def read_frames(
     in `open_raw`.
     """
     name = os.fsdecode(path)
-    return _opened(name, max_megapixels, lambda raw, tags, _: facts.frames_of(raw.sizes, tags))
+    return _opened(
+        name, max_megapixels, lambda raw, tags: facts.frames_of(raw.sizes, tags), whole=False
+    )
 
 
 def open_regular_file(name: str) -> BinaryIO:
@@ -98,11 +101,17 @@ def open_regular_file(name: str) -> BinaryIO:
     raise UnreadableFileError(name, "is a folder, not a file")
 
 
-def _opened(name: str, max_megapixels: float, read: Callable[[Any, Tags, int], Result]) -> Result:
-    """What `read` makes of LibRaw's object, the file's tags and its size in bytes."""
+def _opened(
+    name: str, max_megapixels: float, read: Callable[[Any, Tags], Result], *, whole: bool
+) -> Result:
+    """What `read` makes of LibRaw's object and the file's tags.
+
+    whole: refuse a file whose picture is not all there. LibRaw decodes what it finds, and calls
+    that success.
+    """
     try:
         with open_regular_file(name) as file:
-            return _read(name, file, max_megapixels, read)
+            return _read(name, file, max_megapixels, read, whole=whole)
     except OSError as error:
         raise UnreadableFileError(name, f"cannot be read ({error.strerror or error})") from None
 
@@ -111,16 +120,22 @@ def _read(
     name: str,
     file: BinaryIO,
     max_megapixels: float,
-    read: Callable[[Any, Tags, int], Result],
+    read: Callable[[Any, Tags], Result],
+    *,
+    whole: bool,
 ) -> Result:
     header = file.read(formats.HEADER_BYTES)
     if not header:
         raise CorruptFileError(name, "is empty", "copy it again from the card")
     if not formats.has_known_header(header):
         raise CorruptFileError(name, *formats.describe_header(header))
+    if header.startswith(formats.FOVEON):
+        raise _foveon(name)
     tags = read_tags(file)
     size = file.seek(0, os.SEEK_END)
     _check_before_reading(name, size, tags, max_megapixels)
+    if whole:
+        layout.check_whole(name, file, tags.picture, size)
     file.seek(0)
     import rawpy
 
@@ -128,7 +143,7 @@ def _read(
         try:
             raw.open_buffer(file)
             _check_size(name, (raw.sizes.raw_width, raw.sizes.raw_height), max_megapixels)
-            return read(raw, tags, size)
+            return read(raw, tags)
         except InputError:
             raise
         except MemoryError:
@@ -146,15 +161,13 @@ def _check_before_reading(name: str, size: int, tags: Tags, max_megapixels: floa
             f"has {size / 1e9:.1f} GB, more than {max_megapixels:g} megapixels need",
             "raise --max-megapixels if the file is to be trusted",
         )
-    if tags.is_dng and tags.data_end > size:
-        raise _cut_short(name, tags.data_end, size)
 
 
-def _cut_short(name: str, end: int, size: int) -> CorruptFileError:
-    return CorruptFileError(
+def _foveon(name: str) -> UnsupportedRawError:
+    return UnsupportedRawError(
         name,
-        f"is cut short: its tags point to byte {end}, the file ends at byte {size}",
-        "copy it again from the card",
+        "is from a Foveon sensor (Sigma X3F), which has all colours at each pixel and no mosaic",
+        "pack needs the RAW file of a camera with a Bayer mosaic",
     )
 
 
@@ -163,7 +176,7 @@ def _translated(name: str, error: Exception, tags: Tags, size: int) -> InputErro
     import rawpy
 
     if tags.furthest_byte > size:
-        return _cut_short(name, tags.furthest_byte, size)
+        return layout.cut_short(name, tags.furthest_byte, size)
     text = error.args[0] if error.args else ""
     text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
     camera = camera_name(tags.make, tags.model)
@@ -171,10 +184,15 @@ def _translated(name: str, error: Exception, tags: Tags, size: int) -> InputErro
         return CorruptFileError(
             name,
             f"LibRaw cannot identify it as RAW ({camera})",
-            "it is damaged, or in a compression that LibRaw does not read yet (Nikon High "
-            "Efficiency, Sony ARW 6): convert it with Adobe DNG Converter",
+            f"it is damaged, or {_unread_kind(camera)}: convert it with Adobe DNG Converter",
         )
     if isinstance(error, rawpy.LibRawTooBigError):
+        if size <= _SMALL_FILE_BYTES:
+            return CorruptFileError(
+                name,
+                f"is damaged or cut short: its header asks for more than its {size} bytes can hold",
+                "copy it again from the card",
+            )
         return TooLargeError(name, "is larger than LibRaw accepts")
     if isinstance(error, rawpy.LibRawUnsufficientMemoryError):
         return TooLargeError(name, "does not fit into memory")
@@ -191,6 +209,14 @@ def _translated(name: str, error: Exception, tags: Tags, size: int) -> InputErro
     )
 
 
+def _unread_kind(camera: str) -> str:
+    """What a sound file of `camera` is that LibRaw 0.22 does not read."""
+    for maker, kind in (("NIKON", "Nikon's High Efficiency"), ("SONY", "Sony's ARW 6")):
+        if camera.upper().startswith(maker):
+            return f"in a compression that LibRaw does not read yet ({kind})"
+    return "of a kind or compression that LibRaw does not read yet"
+
+
 def _check_size(name: str, size: tuple[int, int], max_megapixels: float) -> None:
     megapixels = size[0] * size[1] / 1e6
     if megapixels > max_megapixels:
@@ -202,7 +228,7 @@ def _check_size(name: str, size: tuple[int, int], max_megapixels: float) -> None
         )
 
 
-def _frame(name: str, raw: Any, tags: Tags, overrides: facts.Overrides, size: int) -> RawFrame:
+def _frame(name: str, raw: Any, tags: Tags, overrides: facts.Overrides) -> RawFrame:
     pattern, index_of = _bayer_pattern(name, raw, tags)
     sizes = raw.sizes
     visible = raw.raw_image_visible
@@ -210,15 +236,15 @@ def _frame(name: str, raw: Any, tags: Tags, overrides: facts.Overrides, size: in
         raise UnsupportedRawError(name, f"its visible area is only {sizes.width}x{sizes.height}")
     # A copy: LibRaw's memory dies with the file.
     mosaic = np.array(visible, dtype=np.uint16, order="C")
-    warnings = _damage(name, mosaic)
-    if tags.data_end > size:
-        warnings += (f"the file ends {tags.data_end - size} bytes before its picture does",)
     black, white, source = facts.levels_of(name, raw, pattern, index_of, tags, overrides)
+    black_rows, black_columns = facts.black_deltas_of(sizes, tags, overrides)
     return RawFrame(
         path=name,
         mosaic=mosaic,
         pattern=pattern,
         black=black,
+        black_rows=black_rows,
+        black_columns=black_columns,
         white=white,
         levels_source=source,
         matrix=facts.matrix_of(raw, tags, overrides),
@@ -227,7 +253,7 @@ def _frame(name: str, raw: Any, tags: Tags, overrides: facts.Overrides, size: in
         flip=int(sizes.flip),
         frames=facts.frames_of(sizes, tags),
         exposure=facts.exposure_of(raw, tags),
-        warnings=warnings,
+        suspicions=damage.suspicions_of(name, mosaic, black, white),
     )
 
 
@@ -274,20 +300,3 @@ def _bayer_pattern(name: str, raw: Any, tags: Tags) -> tuple[str, list[int]]:
         )
     phase = packing.PHASES[letters]
     return letters, [indices[phase.index(color)] for color in range(4)]
-
-
-def _damage(name: str, mosaic: npt.NDArray[np.uint16]) -> tuple[str, ...]:
-    """LibRaw decodes some damaged files without a word; a frame of one value is a sure sign."""
-    first = mosaic[0, 0]
-    if (mosaic[0] == first).all() and (mosaic == first).all():
-        if first == 0:
-            raise CorruptFileError(
-                name,
-                "decodes to nothing but zeros",
-                "it is damaged, or in a compression that LibRaw does not really read",
-            )
-        return (f"every sample is {int(first)}",)
-    bottom = mosaic[-(mosaic.shape[0] // 8 or 1) :]
-    if (bottom == bottom[0, 0]).all():
-        return ("the lowest eighth of the picture is one flat value: the file may be cut short",)
-    return ()

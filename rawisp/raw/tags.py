@@ -1,8 +1,8 @@
 """Facts that LibRaw hides: make, model, time, and a DNG's colour matrices and crop, from TIFF tags.
 
 tifffile parses the tags; this file finds the TIFF inside the container (ORF and RW2 are TIFFs
-with another magic number, RAF carries an EXIF JPEG, CR3 keeps TIFFs in boxes) and knows which
-tags matter. Reading tags never fails: what is missing or malformed is left out.
+with another magic number, RAF carries an EXIF JPEG, MRW and CR3 keep TIFFs in blocks) and knows
+which tags matter. Reading tags never fails: what is missing or malformed is left out.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from rawisp.color import CameraMatrix, Matrix, nearest_to_d65
+from rawisp.raw import ciff
+from rawisp.raw.layout import CR2_SLICES, Picture, picture_of
 from rawisp.raw.names import stated_text
 
 MAKE, MODEL, ORIENTATION, DATE_TIME = 271, 272, 274, 306
@@ -29,14 +33,17 @@ COLOR_MATRIX = (50721, 50722, 52531)
 CAMERA_CALIBRATION = (50723, 50724, 52530)
 CALIBRATION_ILLUMINANT = (50778, 50779, 52529)
 ANALOG_BALANCE = 50727
-BLACK_LEVEL_REPEAT_DIM, BLACK_LEVEL, BLACK_LEVEL_DELTAS = 50713, 50714, (50715, 50716)
+BLACK_LEVEL_REPEAT_DIM, BLACK_LEVEL = 50713, 50714
+BLACK_LEVEL_DELTA_H, BLACK_LEVEL_DELTA_V = 50715, 50716
 IMAGE_WIDTH, IMAGE_LENGTH = 256, 257
-# (offsets, byte counts) of strips, of tiles, and of an old-style JPEG preview.
-DATA_LAYOUTS = ((273, 279), (324, 325))
-PREVIEW_LAYOUT = (513, 514)
-SUB_IFDS = 330
 PHOTOMETRIC, SAMPLES_PER_PIXEL = 262, 277
 PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR_RAW = 32803, 34892
+PREVIEW_LAYOUT = (513, 514)  # offset and length of an old-style JPEG preview
+SUB_IFDS = 330
+_MOST_DIRECTORIES = 8  # cameras chain two to five; a hostile file may chain thousands
+
+
+Levels = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -54,17 +61,34 @@ class Tags:
     exif: dict[str, float] = field(default_factory=dict)
     active_corner: tuple[int, int] = (0, 0)  # DNG ActiveArea's (left, top), in the raw frame
     black_cell: Matrix | None = None  # DNG BlackLevel, (2, 2), counted from the active corner
+    black_delta_columns: Levels | None = None  # DNG BlackLevelDeltaH, from the active corner on
+    black_delta_rows: Levels | None = None  # DNG BlackLevelDeltaV
     declared_size: tuple[int, int] = (0, 0)  # (width, height) of the largest image in the file
-    data_end: int = 0  # the byte after the raw image's last, by its own tags
-    furthest_byte: int = 0  # the byte after the last that any tag points to
+    picture: Picture | None = None  # the raw image's strips or tiles
+    furthest_byte: int = 0  # the byte after the last that any tag points to, previews included
+    stated_size: tuple[int, int] | None = None  # (width, height) of the camera's own JPEG
 
 
 def read_tags(file: BinaryIO) -> Tags:
     """The tags of an open file (any position); never raises on malformed ones."""
     try:
+        file.seek(6)
+        if file.read(8) == ciff.MAGIC:
+            return _tags_of_ciff(file)
         return _merge([_tags_of(stream) for stream in _tiff_streams(file)])
     except Exception:  # a hostile directory; every fact here is optional
         return Tags()
+
+
+def _tags_of_ciff(file: BinaryIO) -> Tags:
+    found = ciff.read_ciff(file)
+    moment = None if found.captured_s is None else datetime.fromtimestamp(found.captured_s, UTC)
+    return Tags(
+        make=found.make,
+        model=found.model,
+        captured_at=moment.strftime("%Y:%m:%d %H:%M:%S") if moment else "",
+        stated_size=found.size,
+    )
 
 
 def _tiff_streams(file: BinaryIO) -> Iterator[BinaryIO]:
@@ -79,6 +103,13 @@ def _tiff_streams(file: BinaryIO) -> Iterator[BinaryIO]:
     elif head[:4] == b"MMOR":
         file.seek(0)
         yield io.BytesIO(b"MM\0*" + file.read(1 << 20)[4:])
+    elif head[:4] == b"\0MRM":
+        file.seek(0)
+        blocks = file.read(1 << 18)
+        at = blocks.find(b"\0TTW")
+        if at >= 0:
+            (length,) = struct.unpack(">I", blocks[at + 4 : at + 8])
+            yield io.BytesIO(blocks[at + 8 : at + 8 + length])
     elif head[:8] == b"FUJIFILM":
         offset, length = struct.unpack(">II", head[84:92])
         file.seek(offset)
@@ -113,9 +144,8 @@ def _tags_of(stream: BinaryIO) -> Tags:
 
     stream.seek(0)
     with quiet_tifffile(), tifffile.TiffFile(stream) as tiff:
-        first: Any = tiff.pages[0]
-        pages = _pages(first)
-        main = _values(first)
+        pages = _pages(tiff)
+        main = _values(pages[0])
         raw = _raw_values(pages)
         declared = max((_declared_size(_values(page)) for page in pages), key=math.prod)
     exif = main.get(EXIF_IFD)
@@ -136,9 +166,12 @@ def _tags_of(stream: BinaryIO) -> Tags:
         exif=_exposure(exif, main),
         active_corner=_active_corner(raw),
         black_cell=_black_cell(raw) if is_dng else None,
+        black_delta_columns=_black_deltas(raw, BLACK_LEVEL_DELTA_H) if is_dng else None,
+        black_delta_rows=_black_deltas(raw, BLACK_LEVEL_DELTA_V) if is_dng else None,
         declared_size=declared,
-        data_end=_data_end(raw),
+        picture=picture_of(raw),
         furthest_byte=max(_furthest_byte(_values(page)) for page in pages),
+        stated_size=_stated_size(exif),
     )
 
 
@@ -166,13 +199,15 @@ def _active_corner(raw: dict[int, Any]) -> tuple[int, int]:
 def _black_cell(raw: dict[int, Any]) -> Matrix | None:
     """BlackLevel of a DNG as a (2, 2) cell counted from the ActiveArea's corner.
 
-    None where the file states none, repeats it otherwise than each pixel, row, column or 2x2 cell,
-    or adds deltas along rows or columns; LibRaw's value is then used. (LibRaw drops fractions, and
-    does not move the cell along when it rounds an odd corner.)
+    None where the file states none, or repeats it otherwise than each pixel, row, column or 2x2
+    cell; LibRaw's value is then used. (LibRaw drops fractions, and does not move the cell along
+    when it rounds an odd corner.)
     """
     levels = _rationals(raw.get(BLACK_LEVEL), pairs_of=raw.get(BLACK_LEVEL_REPEAT_DIM, (1, 1)))
     repeat = raw.get(BLACK_LEVEL_REPEAT_DIM, (1, 1))
-    if levels is None or any(code in raw for code in BLACK_LEVEL_DELTAS):
+    if BLACK_LEVEL not in raw and (BLACK_LEVEL_DELTA_H in raw or BLACK_LEVEL_DELTA_V in raw):
+        return np.zeros((2, 2))  # the specification's default, to which the deltas are added
+    if levels is None:
         return None
     if repeat not in ((1, 1), (1, 2), (2, 1), (2, 2)) or levels.size != repeat[0] * repeat[1]:
         return None
@@ -181,38 +216,47 @@ def _black_cell(raw: dict[int, Any]) -> Matrix | None:
     return np.broadcast_to(levels.reshape(repeat), (2, 2)).copy()
 
 
+def _black_deltas(raw: dict[int, Any], code: int) -> Levels | None:
+    """BlackLevelDeltaH or V: what is added to BlackLevel, a value per column or row."""
+    deltas = _rationals(raw.get(code), pairs=True)
+    if deltas is None or not deltas.size or not np.isfinite(deltas).all():
+        return None
+    return deltas
+
+
 def _declared_size(values: dict[int, Any]) -> tuple[int, int]:
     return _integer(values.get(IMAGE_WIDTH)) or 0, _integer(values.get(IMAGE_LENGTH)) or 0
 
 
-def _data_end(raw: dict[int, Any]) -> int:
-    """The byte after the last of the raw image's strips or tiles; 0 where the tags do not say."""
-    for offsets, counts in DATA_LAYOUTS:
-        starts, lengths = raw.get(offsets), raw.get(counts)
-        if isinstance(starts, tuple) and isinstance(lengths, tuple) and starts:
-            pairs = zip(starts, lengths, strict=False)
-            return max((_integer(a) or 0) + (_integer(b) or 0) for a, b in pairs)
-    return 0
-
-
 def _furthest_byte(values: dict[int, Any]) -> int:
-    """As `_data_end`, previews and directories included: good for telling a file that was cut."""
-    ends = [_data_end(values)]
-    offset, length = (values.get(code) for code in PREVIEW_LAYOUT)
-    for start, count in ((offset, length), (values.get(SUB_IFDS), 1)):
-        starts = start if isinstance(start, tuple) else (start,)
-        sizes = count if isinstance(count, tuple) else (count,) * len(starts)
+    """The end of strips, tiles, previews and directories: where it is missing, the file was cut."""
+    picture = picture_of(values)
+    ends = [picture.end if picture is not None else 0]
+    for starts, lengths in (
+        (values.get(PREVIEW_LAYOUT[0]), values.get(PREVIEW_LAYOUT[1])),
+        (values.get(SUB_IFDS), 2),  # a directory begins with two bytes, its length
+    ):
+        first = starts if isinstance(starts, tuple) else (starts,)
+        sizes = lengths if isinstance(lengths, tuple) else (lengths,) * len(first)
         ends += [
-            (_integer(a) or 0) + (_integer(b) or 0) for a, b in zip(starts, sizes, strict=False)
+            (_integer(a) or 0) + (_integer(b) or 0) for a, b in zip(first, sizes, strict=False)
         ]
     return max(ends)
 
 
-def _pages(first: Any) -> list[Any]:
-    """IFD 0 and its SubIFDs."""
-    pages = [first]
+def _stated_size(exif: dict[str, Any]) -> tuple[int, int] | None:
+    """EXIF's PixelXDimension and PixelYDimension: the size of the JPEG that the camera makes."""
+    width, height = _integer(exif.get("PixelXDimension")), _integer(exif.get("PixelYDimension"))
+    return (width, height) if width and height else None
+
+
+def _pages(tiff: Any) -> list[Any]:
+    """IFD 0, its SubIFDs, and the directories that follow it."""
+    pages = [tiff.pages[0]]
     with contextlib.suppress(Exception):
-        pages.extend(first.pages or ())
+        pages.extend(pages[0].pages or ())
+    with contextlib.suppress(Exception):
+        pages.extend(tiff.pages[n] for n in range(1, min(len(tiff.pages), _MOST_DIRECTORIES)))
     return pages
 
 
@@ -226,11 +270,20 @@ def _values(page: Any) -> dict[int, Any]:
 
 
 def _raw_values(pages: list[Any]) -> dict[int, Any]:
-    """The tags of the page that holds the mosaic: the first CFA or linear-RAW page, else IFD 0."""
-    for values in map(_values, pages):
-        if values.get(PHOTOMETRIC) in (PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR_RAW):
-            return values
-    return _values(pages[0])
+    """The tags of the page that holds the mosaic: the first CFA page, else linear RAW, else IFD 0.
+
+    A Canon CR2 says nothing of colour filters; its mosaic is the page with slices. An enhanced DNG
+    holds the mosaic and what was made of it as linear RAW, in any order.
+    """
+    every = [_values(page) for page in pages]
+    for is_raw in (
+        lambda values: values.get(PHOTOMETRIC) == PHOTOMETRIC_CFA or CR2_SLICES in values,
+        lambda values: values.get(PHOTOMETRIC) == PHOTOMETRIC_LINEAR_RAW,
+    ):
+        found = next(filter(is_raw, every), None)
+        if found is not None:
+            return found
+    return every[0]
 
 
 def _merge(parts: list[Tags]) -> Tags:
@@ -293,17 +346,21 @@ def _exposure(exif: dict[str, Any], main: dict[int, Any]) -> dict[str, float]:
     return found
 
 
-def _finite(values: np.ndarray[Any, np.dtype[np.float64]], count: int) -> bool:
+def _finite(values: Levels, count: int) -> bool:
     return values.shape == (count,) and bool(np.isfinite(values).all())
 
 
 def _rationals(
-    value: Any, *, scalar: bool = False, pairs_of: tuple[int, ...] | None = None
-) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    value: Any,
+    *,
+    scalar: bool = False,
+    pairs: bool = False,
+    pairs_of: tuple[int, ...] | None = None,
+) -> Levels | None:
     """A tag of rationals, (numerator, denominator, ...), as float64; None where impossible.
 
-    scalar: the tag holds plain numbers. pairs_of: the shape of the values, for tags that may hold
-    either; as many numbers as that are plain.
+    scalar: the tag holds plain numbers. pairs: it never does. pairs_of: the shape of the values,
+    for tags that may hold either; as many numbers as that are plain.
     """
     if value is None:
         return None
@@ -312,8 +369,10 @@ def _rationals(
         plain = numbers.size == int(np.prod(pairs_of)) if pairs_of else numbers.size % 2 == 1
     except (TypeError, ValueError):
         return None
-    if scalar or plain:
+    if scalar or (plain and not pairs):
         return numbers
+    if numbers.size % 2:
+        return None
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(numbers[0::2] / numbers[1::2])
 

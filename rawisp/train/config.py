@@ -6,8 +6,8 @@ import os
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,16 @@ class TrainConfig:
     batch_size x accumulate images. lr: of the ISP; milestones: epochs after which it is divided by
     ten; final_lr: share of it that an exponential ends at; cosine: fall to zero along half a cosine
     instead; warm_up_steps: linear rise.
-    optimizer: "adam", "adamw" or "sgd". clip_norm: of the gradients, 0 for none.
+    optimizer: "adam", "adamw" or "sgd", the last with `momentum`, Nesterov's or plain. clip_norm:
+    of the gradients, 0 for none.
+    box_loss_beta: of box_loss "smooth_l1", on deltas as `rawisp.detect` divides them.
     color_weight: of the grey-world term on the enhanced image. day_weight: of the difference from
     the well-lit photograph, for nights that `synth` made of one; day_response: of the difference
     between the detector's responses to both. box_loss: "own" or "smooth_l1".
-    phase2_epochs: after `epochs`, detector and ISP together, at lr / 10 and phase2_detector_lr.
+    phase2_epochs: after `epochs`, detector and ISP together, the ISP at phase2_lr (None: lr / 10)
+    and the detector at phase2_detector_lr, both constant.
+    extended: of a run that was continued beyond its end, the numbers of epochs of phase 1 after
+    which it was. extended_lr: what its rate does then, "restart" the schedule or stay "constant".
     amp: bfloat16 autocast for the detector and the ISP's U-Net (float16 with scaling on older GPUs
     is not offered).
     augment: see `AugmentSettings`. val: share of the images held out, seeded, where the data have
@@ -81,14 +86,20 @@ class TrainConfig:
     cosine: bool = True
     warm_up_steps: int = 0
     optimizer: str = "adam"
+    momentum: float = 0.9
+    nesterov: bool = True
     weight_decay: float = 0.0
     clip_norm: float = 1.0
     color_weight: float = 0.0
     day_weight: float = 0.0
     day_response: float = 0.0
+    box_loss_beta: float = 1.0 / 9.0
     box_loss: str = "own"
     phase2_epochs: int = 0
+    phase2_lr: float | None = None
     phase2_detector_lr: float = 1e-4
+    extended: tuple[int, ...] = ()
+    extended_lr: str = "restart"
     amp: bool = False
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     annotation_frame: str = "auto"
@@ -129,9 +140,25 @@ class TrainConfig:
             raise UsageError(f"--optimizer {self.optimizer!r} is none of adam, adamw, sgd")
         if self.box_loss not in ("own", "smooth_l1"):
             raise UsageError(f"--box-loss {self.box_loss!r} is neither own nor smooth_l1")
+        if self.phase2_lr is not None and not self.phase2_lr > 0.0:
+            raise UsageError(f"phase2_lr {self.phase2_lr} must be above 0")
+        if self.extended_lr not in ("restart", "constant"):
+            raise UsageError(f"--extended-lr {self.extended_lr!r} is neither restart nor constant")
+        if self.optimizer == "sgd" and self.nesterov and not self.momentum > 0.0:
+            raise UsageError(f"momentum {self.momentum} is not above 0, which nesterov needs")
         if not 0.0 <= self.val < 1.0:
             raise UsageError(f"--val {self.val} is no share between 0 and 1")
         self._check_reinforcement()
+
+    @property
+    def total_epochs(self) -> int:
+        """Of both phases."""
+        return self.epochs + self.phase2_epochs
+
+    @property
+    def joint_lr(self) -> float:
+        """The ISP's learning rate in phase 2."""
+        return self.lr / 10 if self.phase2_lr is None else self.phase2_lr
 
     @property
     def reinforces(self) -> bool:
@@ -168,7 +195,27 @@ class TrainConfig:
     @staticmethod
     def from_record(record: Mapping[str, Any]) -> TrainConfig:
         """The inverse of `record`. UsageError for what does not fit."""
+        # Runs of earlier versions, which knew fewer settings, had what are the defaults now.
         return resolved([("the saved configuration", dict(record))])  # lists become tuples
+
+    def until(self, total: int) -> TrainConfig:
+        """This run with `total` epochs in all, for one that is continued. UsageError for fewer.
+
+        What is added belongs to the last phase; in phase 1 the schedule that was begun ends as it
+        was begun, and `extended` says where.
+        """
+        more = total - self.total_epochs
+        if more < 0:
+            raise UsageError(
+                f"--epochs {total} is less than the {self.total_epochs} that the run was begun "
+                "with; a run can only be made longer. What it has learned so far can be used at "
+                "any time"
+            )
+        if more == 0:
+            return self
+        if self.phase2_epochs:
+            return replace(self, phase2_epochs=self.phase2_epochs + more)
+        return replace(self, epochs=total, extended=(*self.extended, self.epochs))
 
 
 def resolve_config(
@@ -182,8 +229,10 @@ def resolve_config(
 
     flags: values given on the command line, by field name; None means not given. file: TOML with
     the fields as keys, `[isp_config]` and `[augment]` as tables. base: of the run that is
-    continued; its recipe is in its values. Where nothing else is said `staged` begins at
-    `STAGED_START`. Raises UsageError naming the place of an unknown key or a wrong value.
+    continued; its recipe is in its values, and `epochs` is how many it shall have in all. Where a
+    recipe has a second phase, epochs that the user gives are those of both. Where nothing else is
+    said `staged` begins at `STAGED_START`. Raises UsageError naming the place of an unknown key or
+    a wrong value.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     layers: list[tuple[str, dict[str, Any]]] = []
@@ -191,19 +240,70 @@ def resolve_config(
         layers.append((display_path(file), _read_toml(file)))
     layers.append(("the environment", _from_environment(environment or os.environ)))
     layers.append(("the command line", given))
+    layers = [(place, _named(layer)) for place, layer in layers]
     recipe = next((v["recipe"] for _, v in reversed(layers) if v.get("recipe")), None)
+    of_recipe: dict[str, Any] = {}
     if recipe is not None:
         if recipe not in RECIPES:
             raise UsageError(f"no recipe is called {recipe!r}; there are {', '.join(RECIPES)}")
-        layers.insert(0, (f"the recipe {recipe}", dict(RECIPES[recipe])))
+        of_recipe = dict(RECIPES[recipe])
     if base is not None:
-        return resolved([("the run", base.record()), *layers])
-    config = resolved(layers)
+        return _continued(base, (f"the recipe {recipe}", of_recipe), layers)
+    layers.insert(0, (f"the recipe {recipe}", of_recipe))
+    config = _within_budget(resolved(layers), of_recipe, layers[1:])
     if config.isp != "staged" or config.isp_config.get("parity"):
         return config
     fed = "camera" if config.input_color == "camera" else "xyz"
     start = {"isp_config": {**STAGED_START, "input_color": fed}}
-    return resolved([("the start of staged", start), *layers])
+    started = resolved([("the start of staged", start), *layers])
+    return replace(config, isp_config=started.isp_config)
+
+
+def _named(layer: dict[str, Any]) -> dict[str, Any]:
+    """A layer by the names of fields, which may be spelled as options are."""
+    return {_SPELLED.get(name, name.replace("-", "_")): value for name, value in layer.items()}
+
+
+def _asked(name: str, layers: Sequence[tuple[str, dict[str, Any]]]) -> bool:
+    """Whether the user, and not a recipe, gives this setting."""
+    return any(layer.get(name) is not None for _, layer in layers)
+
+
+def _within_budget(
+    config: TrainConfig, of_recipe: dict[str, Any], asked: Sequence[tuple[str, dict[str, Any]]]
+) -> TrainConfig:
+    """--epochs limits the whole run where a recipe and not the user asks for a second phase.
+
+    The recipe's first phase comes first, then as much of its second as is left; what goes beyond
+    both is learned by the ISP alone.
+    """
+    second = of_recipe.get("phase2_epochs", 0)
+    if not second or not _asked("epochs", asked) or _asked("phase2_epochs", asked):
+        return config
+    joint = min(second, max(0, config.epochs - of_recipe["epochs"]))
+    return replace(config, epochs=config.epochs - joint, phase2_epochs=joint)
+
+
+def _continued(
+    base: TrainConfig,
+    recipe: tuple[str, dict[str, Any]],
+    layers: Sequence[tuple[str, dict[str, Any]]],
+) -> TrainConfig:
+    """The configuration of a continued run: --epochs is how many it shall have in all."""
+    if recipe[0] == f"the recipe {base.recipe}":
+        recipe = recipe[0], {}  # its settings are the run's, as they were when that was begun
+    length = ("epochs", "phase2_epochs")
+    of_recipe = recipe[0], {k: v for k, v in recipe[1].items() if k not in length}
+    rest = [(place, {k: v for k, v in one.items() if k not in length}) for place, one in layers]
+    config = resolved([("the run", base.record()), of_recipe, *rest])
+    wanted = resolved([("the run", base.record()), *layers])
+    if not _asked("epochs", layers) and not _asked("phase2_epochs", layers):
+        return config
+    if not _asked("phase2_epochs", layers):
+        return config.until(wanted.epochs)
+    if wanted.epochs != base.epochs and _asked("epochs", layers):
+        return replace(config, epochs=wanted.epochs, phase2_epochs=wanted.phase2_epochs)
+    return config.until(base.epochs + wanted.phase2_epochs)
 
 
 def resolved(layers: list[tuple[str, dict[str, Any]]]) -> TrainConfig:

@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class TrainEvent:
-    """kind "start": the resolved run; "step": losses and pace; "epoch": the line of metrics.jsonl;
-    "validating": how many of how many; "note": `text`; "failure": `text` on what failed and is
-    left out."""
+    """kind "plan": `TrainPlan.record()`, before anything is downloaded or decoded; "start": the
+    photographs that can be used; "step": losses and pace; "epoch": the line of metrics.jsonl, first
+    that of epoch 0, before learning; "validating": how many of how many; "note": `text`; "failure":
+    `text` on what failed and is left out."""
 
-    kind: Literal["start", "step", "epoch", "validating", "note", "failure"]
+    kind: Literal["plan", "start", "step", "epoch", "validating", "note", "failure"]
     text: str = ""
     values: dict[str, Any] = field(default_factory=dict)
 

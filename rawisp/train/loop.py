@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,16 +14,10 @@ import numpy as np
 import torch
 
 from rawisp.checkpoint.export import export_checkpoint
-from rawisp.checkpoint.metadata import CheckpointMetadata
-from rawisp.checkpoint.native import save_native
 from rawisp.data.prepared import PreparedImage, hash_of
-from rawisp.detect import Guide, freeze, save_guide, thaw, weights_hash
+from rawisp.detect import Guide, freeze, thaw, weights_hash
 from rawisp.detect.categories import CategoryMap
-from rawisp.detect.registry import guide_names
 from rawisp.errors import CheckpointError, TrainingError, display_path
-from rawisp.evaluation.events import Voice, ignore_evaluation
-from rawisp.evaluation.run import evaluate_rendering
-from rawisp.evaluation.scope import scope_of
 from rawisp.isp.adaptive.adaptive_isp import AdaptiveIsp
 from rawisp.isp.base import Isp
 from rawisp.train import state
@@ -30,19 +25,29 @@ from rawisp.train.config import TrainConfig
 from rawisp.train.distributed import Team
 from rawisp.train.events import OnTrainEvent, TrainEvent
 from rawisp.train.gradient import StepLoss, gradients
+from rawisp.train.judge import CHECKPOINT, Judge, jsonable
 from rawisp.train.loader import Batch, Loader
 from rawisp.train.logbook import Logbook
 from rawisp.train.machine import keep_freed_memory, memory_gb, reproducible
 from rawisp.train.pooled import PoolStrategy
-from rawisp.train.previews import draw_previews
 from rawisp.train.schedule import lr_at
 from rawisp.train.start import starting_isp
 from rawisp.train.strategy import FACT, NotFiniteError, Strategy, SupervisedStrategy
 from rawisp.train.terminal import TerminalStrategy
 
-CHECKPOINT, SCRIPTED = "isp.safetensors", "isp.ts"
-# Parameters are written down one by one when there are at most so many.
-_FEW_PARAMETERS = 64
+SCRIPTED = "isp.ts"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What a run comes to. best, best_joint: (value, epoch), the latter None without a second
+    phase. records: the lines of metrics.jsonl; none in processes that do not lead."""
+
+    checkpoint: str
+    best: tuple[float, int]
+    epochs: int
+    records: list[dict[str, Any]]
+    best_joint: tuple[float, int] | None
 
 
 class Trainer:
@@ -62,10 +67,6 @@ class Trainer:
     ) -> None:
         torch.manual_seed(config.seed)
         self.config, self.folder, self.team, self.on_event = config, folder, team, on_event
-        self.about = about
-        # As `eval` counts: classes that the detector does not know are left out, not scored zero.
-        scope = scope_of({"": list(held_out)}, categories, Voice(ignore_evaluation))
-        self.held_out, self.judged = scope.images[""], scope.categories
         self.isp: Isp = starting_isp(config).to(team.device)
         self.guide = guide.to(team.device)
         freeze(self.guide)
@@ -87,6 +88,18 @@ class Trainer:
             team.world,
             by_day=config.day_weight > 0.0 or config.day_response > 0.0,
         )
+        self.judge = Judge(
+            config,
+            folder,
+            self.isp,
+            self.guide,
+            self.loader,
+            held_out,
+            categories,
+            team.device,
+            on_event,
+            about,
+        )
         self.position = state.Position()
         self.phase = 1
         self.strategy = self._strategy()
@@ -107,24 +120,32 @@ class Trainer:
                 f"{display_path(self.folder)}: the run was begun with other photographs or boxes; "
                 "give the same data, or start a new run"
             )
-        self.position = saved["position"]
+        self.position = position = saved["position"]
+        if position.best is not None and position.best[1] > self.config.epochs:
+            # Runs of earlier versions did not tell the best joint epoch apart.
+            position.best_joint = position.best_joint or position.best
         if self.position.epoch >= self.config.epochs and self.config.phase2_epochs:
             self._enter_phase2()
         for name, module in self._modules().items():
             module.load_state_dict(saved["modules"][name])
         torch.set_rng_state(saved["random"])
 
-    def run(self) -> tuple[str, float, int, int]:
-        """(checkpoint, best value, best epoch, epochs)."""
+    def run(self) -> Ending:
+        """The whole run, or what is left of it."""
         keep_freed_memory()
         with reproducible(self.team.device), gradients(self.strategy.at_once) as self.gradients:
             return self._run()
 
-    def _run(self) -> tuple[str, float, int, int]:
-        total = self.config.epochs + self.config.phase2_epochs
-        book = Logbook(self.folder, self.position.lines) if self.team.leads else None
-        images = {"training": len(self.loader.images), "held_out": len(self.held_out)}
+    def _run(self) -> Ending:
+        total = self.config.total_epochs
+        book = None
+        if self.team.leads:
+            with state.files_of(self.folder):
+                book = Logbook(self.folder, self.position.lines)
+        images = {"training": len(self.loader.images), "held_out": len(self.judge.held_out)}
         self.on_event(TrainEvent("start", values={**images, "epochs": total}))
+        if self.position.epoch == self.position.step == 0:
+            self._before(book)
         while self.position.epoch < total:
             if self.position.epoch >= self.config.epochs and self.phase == 1:
                 self._enter_phase2()
@@ -135,8 +156,33 @@ class Trainer:
         if self.team.leads:
             self._export()
         self.team.wait()
-        value, epoch = self.position.best or (math.nan, -1)
-        return os.path.join(self.folder, CHECKPOINT), value, epoch, total
+        return Ending(
+            os.path.join(self.folder, CHECKPOINT),
+            self.position.best or (math.nan, -1),
+            total,
+            book.records if book is not None else [],
+            self.position.best_joint,
+        )
+
+    def _before(self, book: Logbook | None) -> None:
+        """Epoch 0. It is no state to continue from: a run that ends here begins again."""
+        if book is not None:
+            with state.files_of(self.folder):
+                record = {**self.judge.before(), **self._photographs()}
+                book.append(record)
+            self.position.lines = len(book.records)
+            self.on_event(TrainEvent("epoch", values=record))
+        self.team.wait()
+
+    def _photographs(self) -> dict[str, int]:
+        """How many are used, and how many are left out: in each line of metrics.jsonl."""
+        told = self.judge.about.get(
+            "photographs", {"used": len(self.loader.images), "left_out": []}
+        )
+        return {
+            "photographs": told["used"],
+            "left_out": sum(group["count"] for group in told["left_out"]),
+        }
 
     def _strategy(self) -> Strategy:
         common = (self.config, self.isp, self.guide, self.loader, self.team)
@@ -155,7 +201,10 @@ class Trainer:
             raise TrainingError(f"{self.config.isp} has no parameters to learn")
         lr, decay = self.config.lr, self.config.weight_decay
         if self.config.optimizer == "sgd":
-            return torch.optim.SGD(parameters, lr, momentum=0.9, nesterov=True, weight_decay=decay)
+            momentum, nesterov = self.config.momentum, self.config.nesterov
+            return torch.optim.SGD(
+                parameters, lr, momentum=momentum, nesterov=nesterov, weight_decay=decay
+            )
         kind = torch.optim.AdamW if self.config.optimizer == "adamw" else torch.optim.Adam
         return kind(parameters, lr, weight_decay=decay)
 
@@ -226,7 +275,7 @@ class Trainer:
         """One optimiser step, unless the gradient would spoil the weights."""
         lr = lr_at(self.config, self.position.epoch, self.position.step - 1, self.loader.steps)
         for group in self.optimizer.param_groups[: len(self.strategy.trained)]:
-            group["lr"] = self.config.lr / 10 if self.phase == 2 else lr
+            group["lr"] = self.config.joint_lr if self.phase == 2 else lr
         for group in self.optimizer.param_groups:
             limit = self.config.clip_norm or math.inf
             norm = torch.nn.utils.clip_grad_norm_(group["params"], limit)
@@ -247,6 +296,7 @@ class Trainer:
         values = {
             "epoch": position.epoch + 1,
             "epochs": total,
+            "phase": self.phase,
             "step": position.step,
             "steps": self.loader.steps,
             "losses": self._means(position.sums)[0],
@@ -272,94 +322,41 @@ class Trainer:
         record: dict[str, Any] = {
             "epoch": position.epoch + 1,
             "phase": self.phase,
+            "learns": "isp" if self.phase == 1 else "isp+detector",
             "lr": self.optimizer.param_groups[0]["lr"],
+            **({"detector_lr": self.config.phase2_detector_lr} if self.phase == 2 else {}),
             "loss": sum(losses.values()),
             "losses": losses,
             **({"agent": told} if told else {}),
-            "photographs": self.about["photographs"]["used"],
-            "left_out": sum(group["count"] for group in self.about["photographs"]["left_out"]),
+            **self._photographs(),
             "seconds": round(seconds, 3),
         }
         position.epoch, position.step, position.sums = position.epoch + 1, 0, {}
         if book is not None:
-            self._judge(record)
-            book.append(record)
+            with state.files_of(self.folder):
+                self.judge.after(record, position)
+                book.append(record)
             position.lines = len(book.records)
             self.on_event(TrainEvent("epoch", values=record))
         self._save()
         self.team.wait()
-
-    def _judge(self, record: dict[str, Any]) -> None:
-        """Validation, previews, learned parameters, and the checkpoint if this is the best."""
-        self.isp.eval()
-        # Losses of fresh nights cannot be compared: one epoch's may be darker than another's.
-        fresh = any(image.darken is not None for image in self.loader.images)
-        value = float(record["epoch"]) if fresh else -float(record["loss"])
-        if self.held_out:
-            evaluation = evaluate_rendering(
-                self.isp,
-                self.guide,
-                self.held_out,
-                self.judged,
-                self.team.device,
-                lambda n: self.on_event(
-                    TrainEvent("validating", values={"done": n, "of": len(self.held_out)})
-                ),
-            )
-            record["validation"] = evaluation.precision.record()
-            value = evaluation.precision.ap50
-        record["parameters"] = self._learned()
-        shown = self.held_out or self.loader.images
-        draw_previews(
-            self.isp, shown[: self.config.previews], self.folder, record["epoch"], self.team.device
-        )
-        best = self.position.best
-        if best is None or not value <= best[0]:
-            self.position.best = (value, record["epoch"])
-            self._write_checkpoint(record)
-        self.isp.train()
-
-    def _learned(self) -> dict[str, Any]:
-        """All parameters when they are few, else the norm of each part of the ISP."""
-        named = [(name, p.detach()) for name, p in self.isp.named_parameters()]
-        if sum(p.numel() for _, p in named) <= _FEW_PARAMETERS:
-            return {name: p.flatten().tolist() for name, p in named}
-        parts: dict[str, list[torch.Tensor]] = {}
-        for name, p in named:
-            parts.setdefault(name.partition(".")[0], []).append(p.flatten())
-        return {name: float(torch.cat(ps).norm()) for name, ps in parts.items()}
-
-    def _write_checkpoint(self, record: dict[str, Any]) -> None:
-        metrics = {key: record[key] for key in ("epoch", "loss", "validation") if key in record}
-        provenance = {**self.about, "detector": self.config.detector, "metrics": metrics}
-        provenance["what"] = f"{self.isp.name} trained with {self.config.detector}"
-        metadata = CheckpointMetadata(
-            name=os.path.basename(os.path.realpath(self.folder)),
-            isp=self.isp.name,
-            input_color=self.config.input_color,  # type: ignore[arg-type]
-            fit=self.config.fit,
-            provenance={**provenance, "training": _jsonable(self.config.record())},
-        )
-        save_native(self.isp, os.path.join(self.folder, CHECKPOINT), metadata)
-        # Of a best epoch in phase 1 too, so that the folder always holds a pair.
-        if self.config.phase2_epochs and self.config.detector in guide_names():
-            path = os.path.join(self.folder, "detector.safetensors")
-            save_guide(self.guide, self.config.detector, path)
 
     def _save(self) -> None:
         """State on disk; a frozen detector that has changed is a bug, and is never saved."""
         if self.phase == 1 and weights_hash(self.guide) != self.frozen_hash:
             raise AssertionError("the frozen detector has changed")
         if self.team.leads:
-            config = _jsonable(self.config.record())
+            config = jsonable(self.config.record())
             hashes = (self.frozen_hash, self.data_hash)
-            state.save_state(self.folder, self.position, self._modules(), config, *hashes)
+            with state.files_of(self.folder):
+                state.save_state(self.folder, self.position, self._modules(), config, *hashes)
         self._saved_at = time.monotonic()
 
     def _export(self) -> None:
         source = os.path.join(self.folder, CHECKPOINT)
         try:
-            export_checkpoint(source, os.path.join(self.folder, SCRIPTED))
+            with state.files_of(self.folder):
+                export_checkpoint(source, os.path.join(self.folder, SCRIPTED))
         except (
             CheckpointError
         ) as error:  # a plug-in that cannot be scripted is trained all the same
@@ -374,11 +371,3 @@ class Trainer:
             f"({self.strategy.halves}), --fit {width * 2 // 3}x{height * 2 // 3} (under half)"
             f"{self.strategy.memory_advice}"
         )
-
-
-def _jsonable(record: dict[str, Any]) -> dict[str, Any]:
-    """Tuples as lists, as JSON has them."""
-    import json
-
-    values: dict[str, Any] = json.loads(json.dumps(record))
-    return values

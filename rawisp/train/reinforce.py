@@ -18,6 +18,7 @@ from rawisp.train.distributed import Team
 from rawisp.train.events import OnTrainEvent, TrainEvent
 from rawisp.train.loader import Batch, Loader
 from rawisp.train.rewards import costs_ms
+from rawisp.train.schedule import stretch_of
 from rawisp.train.strategy import FACT
 
 # Above, choices settle on whatever was good first, before parameters have been learned.
@@ -62,8 +63,8 @@ class ReinforceStrategy:
         """Nothing."""
 
     def entropy_weight(self, epoch: int, step: int) -> float:
-        """Falls linearly to zero over the run."""
-        total = max(1, self.config.epochs * self.loader.steps)
+        """Falls linearly to zero over the run; where it was extended, over what was before."""
+        total = max(1, stretch_of(self.config, 0)[1] * self.loader.steps)
         progress = (epoch * self.loader.steps + step) / total
         return self.config.entropy_weight * (1.0 - min(1.0, progress))
 

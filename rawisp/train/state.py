@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
-from rawisp.errors import CheckpointError, display_path
+from rawisp.errors import CheckpointError, OutputError, OutputFullError, display_path
 
 FILE_NAME = "state.pt"
 _KEYS = {"position", "config", "frozen_hash", "data_hash", "random", "modules"}
@@ -19,7 +22,8 @@ class Position:
     """Where a run stands: the next step is `step` of `epoch` (epochs of both phases counted on).
 
     sums: of the loss terms in this epoch so far, and "images". best: (value, epoch) of the best
-    validation so far. lines: how many lines of metrics.jsonl belong to it.
+    validation so far; best_joint: of the second phase alone. lines: how many lines of metrics.jsonl
+    belong to it.
     """
 
     epoch: int = 0
@@ -27,6 +31,27 @@ class Position:
     sums: dict[str, float] = field(default_factory=dict)
     best: tuple[float, int] | None = None
     lines: int = 0
+    best_joint: tuple[float, int] | None = None
+
+
+@contextmanager
+def files_of(folder: str) -> Iterator[None]:
+    """What the file system refuses while a run writes into its folder, as a sentence naming it.
+
+    Raises OutputFullError when the disk is full, OutputError for anything else.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = display_path(error.filename or folder)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutputFullError(
+                f"{where}: the disk is full; make room and continue with --resume"
+            ) from None
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"{where}: cannot be written ({reason}); mend that and continue with --resume"
+        ) from None
 
 
 def save_state(
@@ -48,11 +73,46 @@ def save_state(
     }
     path = os.path.join(folder, FILE_NAME)
     temporary = f"{path}.rawisp-tmp"
-    with open(temporary, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            _save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _save(state: dict[str, Any], file: BinaryIO) -> None:
+    """torch.save, which makes an unintelligible RuntimeError of a full disk; here it is OSError."""
+    told = _Told(file)
+    try:
+        torch.save(state, told)
+    except RuntimeError:
+        if told.error is None:
+            raise
+        raise told.error from None
+
+
+class _Told:
+    """A file that remembers what the file system refused."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """As the file's."""
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        """As the file's."""
+        self.file.flush()
 
 
 def read_state(folder: str) -> dict[str, Any]:

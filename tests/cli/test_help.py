@@ -39,7 +39,7 @@ OPTIONS = {
     },
     "enhance": {
         "--ckpt": "night", "--device": "auto", "--format": "png",
-        "--fit": "as the checkpoint was trained", "--orient": "upright", "--annotations": "",
+        "--fit": "as the checkpoint says", "--orient": "upright", "--annotations": "",
         "--annotation-frame": "auto", "--input-color": "", **COMMON,
     },
 }  # fmt: skip

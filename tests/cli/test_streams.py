@@ -130,8 +130,8 @@ def test_a_file_that_the_system_refuses_is_named(
     monkeypatch.setattr("rawisp.batch.info_files", refused)
     done = call_main("info", tmp_path)
     reason = {
-        1: "No space left on device; free some space",
-        2: "Read-only file system; choose a place that can be written",
+        1: "cannot be used (No space left on device); free some space",
+        2: "cannot be used (Read-only file system); choose a place that can be written",
     }[code]
     assert done.stderr == f"rawisp: {tmp_path}/cache: {reason}\n"
     assert done.returncode == code and done.stdout == ""

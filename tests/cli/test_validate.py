@@ -185,3 +185,20 @@ def test_the_pages_command_runs_as_written(
 def test_a_picture_that_cannot_be_written(night: Path, run_rawisp: RunCommand) -> None:
     done = run_rawisp("validate", night, "--overlays", night / "labels.json")
     assert done.returncode == 2 and "cannot be written" in done.stderr.splitlines()[-1]
+
+
+def test_damage_is_found_unless_headers_alone_are_read(
+    night: Path, run_rawisp: RunCommand
+) -> None:
+    first, second = sorted(night.rglob("*.ARW"))[:2]
+    content = bytearray(first.read_bytes())
+    content[200_000:260_000] = bytes(60_000)
+    first.write_bytes(content)
+    second.write_bytes(second.read_bytes()[:-1000])
+    done = run_rawisp("validate", night)
+    assert done.returncode == 1
+    lines = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert "looks damaged: rows " in lines[str(first)]
+    assert "is cut short: its picture ends at byte" in lines[str(second)]
+    done = run_rawisp("validate", night, "--headers-only")
+    assert (done.returncode, done.stdout) == (0, "")

@@ -1,11 +1,15 @@
-"""GenISP, of which the authors published nothing: the reproductions "revilla" and "capsar".
+"""GenISP, of which the authors published nothing: three reproductions, "revilla" among them.
 
 capsar's tensors are called conv_wb.1.{0,3,6} and conv_wb.2, conv_cc the same, shallow_conv_net.
 {0,3,6}, and image_to_parameter.{0,3,6} for a third trunk that nothing uses. revilla keeps three
 modules, whose names nobody has to know: in any file, networks are told apart by the shapes of their
 layers and by the modules that these lie in. Detectors in the same file are left out.
 
-Both reproductions multiply row vectors by the predicted matrix. What they call M is our C
+jptolen's layers have the shapes of capsar's, but its pools are 4, 3, 2. Pools have no weights, so
+no file tells them: only capsar's names, all of them, are taken for capsar's pools; otherwise the
+preset has to be said.
+
+revilla and capsar multiply row vectors by the predicted matrix. What they call M is our C
 transposed, so the nine outputs of the last layer change places, and the picture stays the same.
 """
 
@@ -30,12 +34,21 @@ from rawisp.checkpoint.converters.matching import (
     tensors_of,
 )
 from rawisp.checkpoint.converters.weights import Weights
-from rawisp.errors import CheckpointError
+from rawisp.errors import CheckpointError, UsageError
 from rawisp.isp.genisp import PRESETS, GenIsp, GenIspConfig
 
-Preset = Literal["paper", "capsar", "revilla"]
+Preset = Literal["paper", "capsar", "jptolen", "revilla"]
+Pools = tuple[int, int, int]
 Channels = Literal["rgb", "bgr"]
 _TRUNK: tuple[tuple[int | None, ...], ...] = ((16, 3, 7, 7), (32, 16, 5, 5), (None, 32, 3, 3))
+# capsar's own names, from which its pools are known.
+_CAPSARS_NAMES = (
+    *(f"conv_wb.1.{n}" for n in (0, 3, 6)),
+    "conv_wb.2",
+    *(f"conv_cc.1.{n}" for n in (0, 3, 6)),
+    "conv_cc.2",
+    *(f"shallow_conv_net.{n}" for n in (0, 3, 6)),
+)
 # Presets whose pixels are row vectors.
 _ROW_VECTORS = ("revilla", "capsar")
 # revilla's training fed its networks 8-bit numbers as they are.
@@ -72,10 +85,12 @@ def convert(
     preset: Preset | None = None,
     pre_gain: float | None = None,
     channels: Channels = "rgb",
+    pools: Pools | None = None,
 ) -> Converted:
     """GenISP with the weights of a reproduction.
 
     preset: what the shapes do not tell: padding, pools, resizing; by default what the layout tells.
+    pools: kernel and stride of the three maximum pools, where they are not the preset's.
     pre_gain: how many times 0..1 the network was fed in training, by default 255 for revilla, else
     1. channels: the order in which it was fed them; outputs stay as they are. Raises
     CheckpointError.
@@ -86,8 +101,8 @@ def convert(
     if {layer.name for layer in balance.layers} & {layer.name for layer in color.layers}:
         raise _ambiguous(weights, "ConvWB and ConvCC", [*balance.layers, *color.layers])
     shallow, norms = _shallow(weights, layers)
-    named = preset or _preset_of(weights, color, shallow)
-    config = _config(weights, named, balance, color, bool(norms), pre_gain)
+    named = preset or _preset_of(weights, balance, color, shallow)
+    config = _config(weights, named, balance, color, bool(norms), pre_gain, pools)
     state = _state(balance, color, shallow, norms)
     if named in _ROW_VECTORS:
         _transpose(state)
@@ -187,11 +202,16 @@ def _ambiguous(weights: Weights, what: str, layers: Iterable[Layer]) -> Checkpoi
     )
 
 
-def _preset_of(weights: Weights, color: _Predictor, shallow: list[Layer]) -> Preset:
+def _preset_of(
+    weights: Weights, balance: _Predictor, color: _Predictor, shallow: list[Layer]
+) -> Preset:
     """The reproduction whose layout it is: revilla's shapes or capsar's names."""
     if color.width == PRESETS["revilla"]["third_width"] and color.hidden is not None:
         return "revilla"
-    if parent_of(shallow).endswith("shallow_conv_net."):
+    names = [layer.name for layer in (*balance.layers, *color.layers, *shallow)]
+    if len(names) == len(_CAPSARS_NAMES) and all(
+        f".{name}".endswith(f".{known}") for name, known in zip(names, _CAPSARS_NAMES, strict=True)
+    ):
         return "capsar"
     raise CheckpointError(
         f"{weights.shown}: its shapes do not tell padding, pools and resizing; say which GenISP it "
@@ -206,23 +226,28 @@ def _config(
     color: _Predictor,
     affine: bool,
     pre_gain: float | None,
+    pools: Pools | None,
 ) -> GenIspConfig:
-    """The preset, with the sizes that the file has."""
+    """The preset, with the sizes that the file has. UsageError for pools that cannot be."""
     if balance.width != color.width or balance.hidden is not None:
         raise CheckpointError(
             f"{weights.shown}: its ConvWB and ConvCC are of a kind that genisp does not have "
             f"({some(layer.name for layer in balance.layers + color.layers)})"
         )
-    return GenIspConfig(
-        preset=preset,
-        third_width=color.width,
-        average_pool_wb=balance.cells,
-        average_pool_cc=color.cells,
-        hidden_cc=color.hidden.shape[0] if color.hidden else 0,
-        norm_affine=affine,
-        pre_gain=_PRE_GAINS.get(preset, 1.0) if pre_gain is None else pre_gain,
-        pre_gain_percentile=0.0,  # ours; no reproduction has it
-    )
+    try:
+        return GenIspConfig(
+            preset=preset,
+            pools=pools,
+            third_width=color.width,
+            average_pool_wb=balance.cells,
+            average_pool_cc=color.cells,
+            hidden_cc=color.hidden.shape[0] if color.hidden else 0,
+            norm_affine=affine,
+            pre_gain=_PRE_GAINS.get(preset, 1.0) if pre_gain is None else pre_gain,
+            pre_gain_percentile=0.0,  # ours; no reproduction has it
+        )
+    except ValueError as error:
+        raise UsageError(f"--pools: {error}") from None
 
 
 def _used(weights: Weights, groups: list[list[Layer]]) -> frozenset[str]:

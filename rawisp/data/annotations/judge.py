@@ -63,6 +63,11 @@ def judge(path: str, evidence: Evidence, layout: Layout) -> None:
         return
     boxes = np.array(evidence.boxes, np.float64)
     sizes = np.array(evidence.sizes, np.float64)
+    if layout != "centre":
+        large = (sizes >= _SMALL_FRAME).all(axis=1)
+        boxes, sizes = boxes[large], sizes[large]
+        if not len(boxes):
+            return
     find = {"xywh": _xywh, "corners": _corners, "centre": _centre}[layout]
     if what := find(boxes, sizes):
         raise AnnotationError(f"{display_path(path)}: {what}")
@@ -84,10 +89,11 @@ def _xywh(boxes: Array, sizes: Array) -> str:
 
 
 def _corners(boxes: Array, sizes: Array) -> str:
-    if what := _in_other_units(boxes, boxes[:, 2:], boxes[:, 2:] - boxes[:, :2], sizes):
+    between = boxes[:, 2:] - boxes[:, :2]  # the last pixel is the box's, so it is one wider
+    if what := _in_other_units(boxes, boxes[:, 2:], between, sizes, included=1.0):
         return what
     count = len(boxes)
-    exchanged: Mask = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
+    exchanged: Mask = (between <= -1).any(axis=1)
     fits = (boxes[:, :2] + boxes[:, 2:] <= sizes * (1 + _SLACK)).all(axis=1)
     if _many(exchanged, _SHARE) and fits.mean() >= _NEARLY_ALL:
         return (
@@ -130,13 +136,18 @@ def _centre(boxes: Array, sizes: Array) -> str:
     return f"{said}; see whether they were drawn on these photographs" if _many(past, _MOST) else ""
 
 
-def _in_other_units(boxes: Array, far: Array, extent: Array, sizes: Array) -> str:
-    """Relative or percent where pixels are meant; far: the lower right corner."""
+def _in_other_units(
+    boxes: Array, far: Array, extent: Array, sizes: Array, included: float = 0.0
+) -> str:
+    """Relative or percent where pixels are meant; far: the lower right corner.
+
+    included: what a box in pixels is wider than `extent`.
+    """
     count = len(boxes)
-    some = (extent > 0).all(axis=1) & (sizes >= _SMALL_FRAME).all(axis=1)
+    some = (extent > 0).all(axis=1)
     relative: Mask = some & (boxes >= -_SLACK).all(axis=1) & (boxes <= 1 + _SLACK).all(axis=1)
-    tiny: Mask = some & (extent < 1).any(axis=1)
-    relative &= tiny  # [0, 0, 1, 1] is a pixel, not the whole frame
+    relative &= (extent < 1).any(axis=1)  # [0, 0, 1, 1] is a pixel, not the whole frame
+    tiny: Mask = some & (extent + included < 1).any(axis=1)
     if _many(relative, _MOST) or relative.all():
         return (
             f"{relative.sum()} of its {count} boxes lie between 0 and 1; they look relative to the "

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rawisp.isp.adaptive import operators
 from rawisp.isp.adaptive.policy import OPERATORS, Policy, ValueNetwork
@@ -24,7 +25,10 @@ class AdaptiveConfig:
     parity: operators, parametrisations, unused weights and the missing stop as in the released
     code (`stop` is then ignored). exposure_ev: a fixed gain in stops before the first operator,
     for RAW that is darker than the operator's 3.5 stops can mend. dropout: of the policy's trunks,
-    in training. repeat: whether an operator may be chosen again.
+    in training. repeat: whether an operator may be chosen again. letterbox: whether the image is
+    put in the middle of a black square of its longer side, in which the policy and the operators
+    see it, and cut out at the end. The released weights were trained so (512x512), and choose
+    otherwise without the bars. None: as parity says.
     """
 
     steps: int = 5
@@ -33,6 +37,7 @@ class AdaptiveConfig:
     exposure_ev: float = 0.0
     dropout: float = 0.5
     repeat: bool = True
+    letterbox: bool | None = None
 
 
 class AdaptiveIsp(Isp):
@@ -52,6 +57,9 @@ class AdaptiveIsp(Isp):
         self.fixed = not config.parity
         self.stop = config.stop and not config.parity
         self.repeat = config.repeat or config.parity
+        self.letterbox = config.parity if config.letterbox is None else config.letterbox
+        # Operators mix the bars, which they change too, into what lies beside them.
+        self.streams = not self.letterbox
         self.gain = 2.0**config.exposure_ev
         self.stop_choice = OPERATORS
         self.counts = list(operators.PARAMETER_COUNTS)
@@ -82,7 +90,7 @@ class AdaptiveIsp(Isp):
 
         Each step sees what the steps before have made, so the image is rendered along the way.
         """
-        y = (x.float() * self.gain).clamp(0.0, 1.0)
+        y = self._begun(x)
         state = self.start_state(x)
         stopped = torch.zeros(x.shape[0], dtype=torch.bool, device=x.device)
         chosen, raws = [], []
@@ -119,7 +127,25 @@ class AdaptiveIsp(Isp):
 
     def apply(self, x: Tensor, parameters: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
         """The chosen operators, one after another, each cut to [0, 1]."""
-        y: Tensor = (x.float() * self.gain).clamp(0.0, 1.0)
+        y = self._begun(x)
         for t in range(self.steps):
             y = self.step(y, parameters["operators"][:, t], parameters["raw"][:, t])
+        if self.letterbox:
+            height, width = x.shape[2], x.shape[3]
+            top, left = self._bar(height, width), self._bar(width, height)
+            y = y[:, :, top : top + height, left : left + width]
         return y
+
+    def _begun(self, x: Tensor) -> Tensor:
+        """What the first step sees: with the gain, cut to [0, 1], between black bars."""
+        y: Tensor = (x.float() * self.gain).clamp(0.0, 1.0)
+        if not self.letterbox:
+            return y
+        height, width = x.shape[2], x.shape[3]
+        top, left = self._bar(height, width), self._bar(width, height)
+        side = max(height, width)
+        return functional.pad(y, [left, side - width - left, top, side - height - top])
+
+    def _bar(self, length: int, other: int) -> int:
+        """Pixels in front of `length`; the bar behind it takes the odd one."""
+        return max(other - length, 0) // 2

@@ -13,7 +13,7 @@ Parameters: 72,672 with width 16 (TA-ISP's tables), 259,872 with width 32 (SimRO
 
 Published defects, and what we do instead:
 - The power is undefined below zero: here x is cut at 0, and a smooth floor (see `smooth_power`)
-  keeps black at 0 and slopes finite. `floor=0` is the published power of x cut at 1e-6.
+  keeps black at 0 and slopes finite. `floor=0` is the published power of x cut at 0.
 - The 48 planes at full resolution need 192 bytes a pixel: here `predict` gives the 64 x 64 planes,
   and a tile upsamples its own part, at the same positions (`parameters_at`).
 - The first output is that of random 1x1 convolutions: the start "plain" is (x^(1/gamma) + x) / 2

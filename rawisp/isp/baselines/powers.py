@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -9,10 +10,12 @@ def smooth_power(x: Tensor, exponent: Tensor, floor: float) -> Tensor:
     """x^g for any x: ((x + e)^g - e^g) / ((1 + e)^g - e^g) with e = floor, and x cut at 0.
 
     0 goes to 0 and 1 to 1, without the pedestal that a cut above zero leaves, and the slope is
-    finite. Floor 0: x^g with x cut at 1e-6.
+    finite. Floor 0: the published x^g with x cut at 0; 0 stays 0. Its slope is infinite there, and
+    here that of 1e-12.
     """
     if floor <= 0.0:
-        return x.clamp(min=1e-6) ** exponent
+        # 1e-12 is far below a step of 24 bits, but its root is not 0: the cut comes first.
+        return torch.where(x > 0.0, x.clamp(min=1e-12) ** exponent, torch.zeros_like(x))
     black = floor**exponent
     return ((x.clamp(min=0.0) + floor) ** exponent - black) / ((1.0 + floor) ** exponent - black)
 

@@ -10,7 +10,7 @@ images: `predict` looks at nothing.
 
 Published defects, and what we do instead:
 - The power is undefined below zero and has no finite slope at it: here a smooth floor
-  (`rawisp.isp.baselines.diap.smooth_power`). `floor=0` is the published power of x cut at 1e-6.
+  (`rawisp.isp.baselines.diap.smooth_power`). `floor=0` is the published power of x cut at 0.
 - Fresh batch norms (mean 0, variance 1) let values around 150 through to random convolutions: the
   start "plain" has running statistics that fit such values, and passes the picture on unchanged,
   x^(1/8.75) in eval mode, the same standardised per channel while training.

@@ -263,10 +263,17 @@ def test_a_packed_file_that_is_none_fails_with_a_sentence(odd: dict[str, Any], n
     assert "\n" not in odd[name]["reason"] and "rawisp itself" not in odd[name]["reason"]
 
 
-def test_a_file_packed_with_another_color_is_refused(odd: dict[str, Any]) -> None:
-    assert odd["camera/turned1"]["status"] == "failed"
-    reason = odd["camera/turned1"]["reason"]
-    assert "was packed with --color camera, the checkpoint needs xyz" in reason
+def test_a_file_packed_to_camera_rgb_is_multiplied_by_its_cameras_matrix(
+    odd: dict[str, Any],
+) -> None:
+    assert odd["camera/turned1"]["status"] == "done"
+    from_camera, from_xyz = (
+        np.asarray(Image.open(odd["out"] / name), dtype=np.int16)
+        for name in ("camera/turned1.png", "half.png")
+    )
+    difference = np.abs(from_camera - from_xyz)
+    assert from_xyz.std() > 10
+    assert difference.max() <= 2 and difference.mean() < 0.1  # both are rounded on their way
 
 
 def test_a_file_that_is_not_what_its_manifest_says_is_refused(odd: dict[str, Any]) -> None:

@@ -92,5 +92,25 @@ def test_a_full_cache_disk_ends_the_run(
 
 def test_a_cache_that_cannot_be_made_is_named(sample_data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"file.*choose another folder with --cache"):
+    with pytest.raises(OutputError, match=r"file.*name another folder with --cache"):
         prepare(find_dataset(sample_data), str(tmp_path / "file" / "c"), color="xyz", fit=(60, 40))
+
+
+def test_what_looks_damaged_is_used_and_said(sample_data: Path, tmp_path: Path) -> None:
+    """Also by a later run that finds everything in the cache."""
+    folder = shutil.copytree(sample_data, tmp_path / "night")
+    path = folder / "Sony" / "DSC01316.ARW"
+    content = bytearray(path.read_bytes())
+    content[200_000:260_000] = bytes(60_000)
+    path.write_bytes(content)
+    for _ in range(2):
+        found = find_dataset(folder)
+        prepared = prepare(found, str(tmp_path / "cache"), color="xyz", fit=(150, 100), workers=1)
+        assert (prepared.failed, prepared.left_out.used) == (0, 14)
+        assert list(prepared.suspects) == [str(path)]
+        said = str(prepared.left_out)
+        assert "14 photographs used, none left out; looking damaged, used all the same: " in said
+        assert "Sony/DSC01316.ARW: rows " in said
+        assert prepared.left_out.must_be_said
+        (group,) = prepared.left_out.record()["suspect"]
+        assert (group["count"], group["failed"]) == (1, False)

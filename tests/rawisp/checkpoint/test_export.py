@@ -123,7 +123,7 @@ def test_every_isp_is_exported_to_every_format(name: str, suffix: str, tmp_path:
     path = tmp_path / f"{name}.safetensors"
     save_native(create_isp(name, **SMALL[name]), str(path), CheckpointMetadata(name, "", "xyz"))
     result = export_checkpoint(path, tmp_path / f"out{suffix}")
-    assert result["largest_difference"] < 1e-5
+    assert result["largest_difference"] < 4e-5
     assert b"site-packages" not in (tmp_path / f"out{suffix}").read_bytes()
 
 

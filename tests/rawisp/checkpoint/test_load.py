@@ -86,6 +86,12 @@ def test_classic_is_shipped_and_says_what_it_is() -> None:
     assert len(archive.sha256) == 64
 
 
+def test_night_was_trained_at_another_size_than_it_is_meant_for() -> None:
+    _, metadata = describe_checkpoint("night")
+    assert metadata.fit == (1333, 800)
+    assert metadata.training_fit == tuple(metadata.provenance["training"]["fit"]) == (400, 300)
+
+
 @pytest.mark.parametrize("name", ["classic", "rawpy-default"])
 def test_the_shipped_files_are_the_isps_of_their_names(name: str) -> None:
     x = torch.rand(1, 3, 45, 67) * 0.02

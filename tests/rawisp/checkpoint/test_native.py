@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from rawisp.checkpoint import CheckpointMetadata, load_isp
 from rawisp.checkpoint.load import describe_checkpoint
-from rawisp.checkpoint.native import save_native
+from rawisp.checkpoint.native import rewrite_metadata, save_native
 from rawisp.errors import CheckpointError
 from rawisp.isp.base import Isp
 from rawisp.isp.registry import create_isp
@@ -52,6 +54,30 @@ def test_the_same_picture_comes_out_of_the_file(saved: Path) -> None:
     assert loaded.metadata.config["exposure_percentile"] == 0.8
     image = loaded(np.full((500, 800, 3), 0.01, np.float32))
     assert image.shape == (400, 640, 3)
+
+
+def test_training_fit_and_default_fit_are_two_facts(saved: Path) -> None:
+    _, metadata = describe_checkpoint(saved)
+    assert metadata.fit == metadata.training_fit == (640, 400)
+    before = load_file(saved)
+    rewrite_metadata(str(saved), replace(metadata, fit=(1333, 800)))
+    _, metadata = describe_checkpoint(saved)
+    assert (metadata.fit, metadata.training_fit) == ((1333, 800), (640, 400))
+    after = load_file(saved)
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    full = replace(metadata, training_fit=None)
+    assert CheckpointMetadata.from_json(full.to_json(), "x").training_fit is None
+
+
+def test_older_files_tell_their_training_fit_too() -> None:
+    def older(**provenance: Any) -> CheckpointMetadata:
+        text = replace(METADATA, provenance=provenance).to_json()
+        assert "training_fit" not in json.loads(text)
+        return CheckpointMetadata.from_json(text, "x")
+
+    assert older().training_fit == (640, 400)
+    assert older(trained_at_fit=[400, 300]).training_fit == (400, 300)
+    assert older(trained_at_fit=None).training_fit is None
 
 
 def test_the_file_is_plain_safetensors_with_json(saved: Path) -> None:

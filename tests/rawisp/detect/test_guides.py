@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torchvision.ops import box_iou
 
 from rawisp.detect import Guide, Target, create_guide, freeze, guide_names, save_guide, weights_hash
 from rawisp.detect.categories import category_map
@@ -110,15 +112,68 @@ def test_retinanets_losses_are_torchvisions_for_one_image() -> None:
         torch.testing.assert_close(ours[term][0], value, atol=1e-5, rtol=1e-4)
 
 
-def test_smooth_l1_is_for_retinanet_alone() -> None:
+def test_smooth_l1_is_genisps_on_divided_deltas() -> None:
     guide = small("retinanet_resnet50_fpn")
     images, targets = scene()
     with torch.no_grad():
-        plain = guide.losses(images[:1], targets[:1])["bbox_regression"]
+        plain = guide.losses(images[:1], targets[:1])
         assert use_smooth_l1(guide)
-        smooth = guide.losses(images[:1], targets[:1])["bbox_regression"]
-    assert float(smooth) != float(plain)
-    assert not use_smooth_l1(small("ssdlite320_mobilenet_v3_large"))
+        smooth = guide.losses(images[:1], targets[:1])
+        # Written out from what the model says.
+        model: Any = guide.model
+        batch, (target,) = model.transform([images[0]], [{"boxes": targets[0].boxes}])
+        levels = list(model.backbone(batch.tensors).values())
+        said = model.head(levels)["bbox_regression"][0]
+        (anchors,) = model.anchor_generator(batch, levels)
+    matched = model.proposal_matcher(box_iou(target["boxes"], anchors))
+    total, count = 0.0, 0
+    for n in torch.nonzero(matched >= 0).squeeze(1).tolist():
+        x1, y1, x2, y2 = anchors[n].tolist()
+        bx1, by1, bx2, by2 = target["boxes"][matched[n]].tolist()
+        width, height = x2 - x1, y2 - y1
+        wanted = (
+            ((bx1 + bx2) / 2 - (x1 + x2) / 2) / width,
+            ((by1 + by2) / 2 - (y1 + y2) / 2) / height,
+            math.log((bx2 - bx1) / width),
+            math.log((by2 - by1) / height),
+        )
+        for a, b, divisor in zip(said[n].tolist(), wanted, (0.1, 0.1, 0.2, 0.2), strict=True):
+            d = abs(a - b) / divisor
+            total += 4.5 * d * d if d < 1 / 9 else d - 1 / 18
+        count += 1
+    assert count > 0
+    assert float(smooth["bbox_regression"]) == pytest.approx(total / count, rel=1e-4)
+    assert float(smooth["bbox_regression"]) > 3 * float(plain["bbox_regression"])
+    torch.testing.assert_close(smooth["classification"], plain["classification"])
+
+
+def test_smooth_l1s_beta_is_a_setting() -> None:
+    guide = small("retinanet_resnet50_fpn_v2")
+    images, targets = scene()
+    found = []
+    for beta in (1 / 9, 1.0, 10.0):
+        use_smooth_l1(guide, beta)
+        with torch.no_grad():
+            found.append(float(guide.losses(images[:1], targets[:1])["bbox_regression"]))
+    assert found[0] > found[1] > found[2] > 0
+    with pytest.raises(UsageError, match="must be above 0"):
+        use_smooth_l1(guide, 0.0)
+
+
+@pytest.mark.parametrize("name", ["ssdlite320_mobilenet_v3_large", "fcos_resnet50_fpn"])
+def test_smooth_l1_is_refused_where_there_is_no_such_loss(name: str) -> None:
+    guide = small(name)
+    with pytest.raises(UsageError, match="smooth_l1 is for RetinaNets"):
+        use_smooth_l1(guide)
+
+
+def test_an_image_without_boxes_has_a_finite_smooth_l1() -> None:
+    guide = small("retinanet_resnet50_fpn")
+    use_smooth_l1(guide)
+    images, _ = scene()
+    nothing = Target(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    with torch.no_grad():
+        assert float(guide.losses(images[:1], [nothing])["bbox_regression"]) == 0.0
 
 
 def test_weights_round_trip_with_their_categories(tmp_path: Path) -> None:

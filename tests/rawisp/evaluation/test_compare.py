@@ -89,6 +89,35 @@ def test_every_rendering_meets_the_same_detector_and_size(plant: Plant, cache: P
     assert compared(plant(folder="b"), cache, NIGHT, fit="checkpoint").fit == (1333, 800)
 
 
+def test_the_size_of_the_training_is_told_and_the_default_is_used(
+    plant: Plant, cache: Path, tmp_path: Path
+) -> None:
+    mine = save(tmp_path / "mine.safetensors", fit=(80, 60), training_fit=(40, 30))
+    comparison = compared(plant(), cache, mine, fit="checkpoint")
+    assert comparison.fit == (80, 60)
+    assert "mine was trained at 40x30, not at 80x60" in comparison.notes
+
+
+def test_a_checkpoint_whose_detector_learned_along_is_not_measured_without_it_in_silence(
+    plant: Plant, cache: Path, tmp_path: Path
+) -> None:
+    def notes(sha256: str) -> str:
+        partner = {"file": "detector.safetensors", "detector": "tiny", "sha256": sha256}
+        path = tmp_path / f"{sha256[:4]}.safetensors"
+        mine = save(path, provenance={"partner": partner})
+        comparison = compared(plant(folder=sha256[:4]), cache, mine)
+        own.append(comparison.provenance["detector_sha256"])
+        return " ".join(comparison.notes)
+
+    own: list[str] = []
+    beside = tmp_path / "detector.safetensors"
+    said = f"add --detector tiny --detector-weights {beside}"
+    told = notes("0" * 64)
+    assert "was trained together with its detector and is measured under another one" in told
+    assert said in notes("1" * 64)
+    assert "together with its detector" not in notes(own[0])
+
+
 def test_checkpoints_say_what_they_eat(plant: Plant, cache: Path, tmp_path: Path) -> None:
     mine = save(tmp_path / "mine.safetensors", input_color="camera", fit=(80, 60))
     comparison = compared(plant(), cache, "classic", "demosaic", mine, mine, fit="checkpoint")

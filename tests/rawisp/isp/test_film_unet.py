@@ -18,10 +18,10 @@ WIDTHS = (16, 32, 48, 32, 16)
 TO_SRGB = torch.from_numpy(LINEAR_SRGB_FROM_XYZ).float()
 
 
-def trained(seed: int = 0) -> FilmUnetIsp:
+def trained(seed: int = 0, **settings: object) -> FilmUnetIsp:
     """With last layers that are not zero."""
     torch.manual_seed(seed)
-    isp = create_isp("film-unet")
+    isp = create_isp("film-unet", **settings)
     assert isinstance(isp, FilmUnetIsp)
     for last in (isp.unet.coarse, isp.unet.fine):
         torch.nn.init.normal_(last.weight, std=0.1)
@@ -113,7 +113,18 @@ def reference(isp: FilmUnetIsp, x: Tensor) -> Tensor:
     full = torch.from_numpy(wide)
     full = (exposure * matrix @ full.flatten(1)).view(full.shape) - 0.05 * said[12:15, None, None]
     k = 0.3 + 0.6 / (1 + torch.exp(-said[15]))
-    full = torch.where(full > k, k + (1 - k) * (full - k) / (full - k + 1 - k), full)
+
+    def bent(y: Tensor) -> Tensor:
+        return torch.where(y > k, k + (1 - k) * (y - k) / (y - k + 1 - k), y)
+
+    each = bent(full)
+    if isp.config.neutral_clip:
+        _, second, highest = full.sort(dim=0)[0]
+        pure = ((1 - second / highest.clamp(min=1) - 0.75) / 0.2).clamp(0, 1)
+        weight = pure * (highest - 1).clamp(0, 1)
+        whole = full * bent(highest.clamp(min=1)) / highest.clamp(min=1)
+        each = (1 - weight) * each + weight * whole
+    full = each
     two = halved(full)
     four = halved(two)
     eight = halved(four)
@@ -140,13 +151,19 @@ def reference(isp: FilmUnetIsp, x: Tensor) -> Tensor:
             for j in (0, 1):
                 residual[c, i::2, j::2] = fine[4 + 4 * c + 2 * i + j]
     y = y[:, :height, :width] + blurred(residual[:, :height, :width])
+    if isp.config.neutral_clip:
+        white = ((x[1] - 0.95) / 0.3).clamp(0, 1)
+        y = (1 - white) * y + white * y.amax(0)
     return y.clamp(0, 1)
 
 
+@pytest.mark.parametrize("neutral_clip", [True, False])
 @pytest.mark.parametrize("size", [(40, 56), (37, 45), (3, 3)])
-def test_it_is_its_formula(size: tuple[int, int]) -> None:
-    isp = trained()
+def test_it_is_its_formula(size: tuple[int, int], neutral_clip: bool) -> None:
+    isp = trained(neutral_clip=neutral_clip)
     x = night(*size, batch=2) if min(size) > 12 else torch.rand(2, 3, *size) * 0.02
+    x[0, :, -3:, -2:] = torch.tensor([1.1, 1.05, 0.5]).view(3, 1, 1)  # between pure and clipped
+    x[1, :, :2, :3] = torch.tensor([0.9, 0.4, 0.1]).view(3, 1, 1)  # a red lamp
     with torch.no_grad():
         expected = torch.stack([reference(isp, one) for one in x])
         torch.testing.assert_close(isp(x), expected, atol=5e-5, rtol=0)
@@ -186,6 +203,20 @@ def test_gradients_are_finite_at_black_and_beyond_white() -> None:
     isp(x.requires_grad_(True)).sum().backward()
     assert all(bool(p.grad.isfinite().all()) for p in isp.parameters() if p.grad is not None)
     assert x.grad is not None and bool(x.grad.isfinite().all())
+
+
+def test_a_red_lamp_far_beyond_white_stays_red() -> None:
+    isp, cut = create_isp("film-unet").eval(), create_isp("film-unet", neutral_clip=False).eval()
+    x = torch.tensor([0.9505, 1.0, 1.0888]).view(1, 3, 1, 1).repeat(1, 1, 48, 48) * 0.003
+    lamp = torch.linalg.inv(TO_SRGB) @ torch.tensor([0.5, 0.0, 0.03])
+    x[:, :, 16:32, 16:32] = lamp.view(1, 3, 1, 1)
+    with torch.no_grad():
+        r, g, b = isp(x)[0, :, 24, 24].tolist()
+        magenta = cut(x)[0, :, 24, 24].tolist()
+        assert r > 0.9 and g < 0.3 and b < 0.35
+        assert magenta[2] > 0.7
+        # What is not beyond the picture's white is the same to the bit.
+        assert torch.equal(isp(x)[..., :8], cut(x)[..., :8])
 
 
 def test_camera_rgb_goes_in_as_it_is() -> None:

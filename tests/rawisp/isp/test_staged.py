@@ -13,6 +13,8 @@ from rawisp.isp.staged import StagedConfig, StagedIsp
 from rawisp.isp.staged_kernels import usable
 
 CLASSIC = ClassicConfig()
+# What the compiled kernels know of it.
+UNSMOOTHED = ClassicConfig(smooth_colors=False)
 
 Array = npt.NDArray[np.float64]
 
@@ -73,7 +75,7 @@ def shaken(config: StagedConfig, seed: int) -> StagedIsp:
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("config", [StagedConfig(), CLASSIC, StagedConfig(input_color="camera")])
+@pytest.mark.parametrize("config", [StagedConfig(), UNSMOOTHED, StagedConfig(input_color="camera")])
 def test_equals_the_formulas_written_out(config: StagedConfig, seed: int) -> None:
     isp = shaken(config, seed)
     image = night_xyz(seed=seed)
@@ -81,6 +83,75 @@ def test_equals_the_formulas_written_out(config: StagedConfig, seed: int) -> Non
     with torch.no_grad():
         gain = isp.predict(x)["gain"][0].double().numpy()
     np.testing.assert_allclose(run(isp, image), reference(isp, image, gain), atol=2e-4)
+
+
+def averaged(y: Array) -> Array:
+    padded = np.pad(y, ((0, 0), (3, 3), (3, 3)), mode="edge")
+    h, w = y.shape[1:]
+    mean: Array = sum(padded[:, i : i + h, j : j + w] for i in range(7) for j in range(7)) / 49
+    return mean
+
+
+def test_colours_are_smoothed_by_their_formula() -> None:
+    isp = StagedIsp(ClassicConfig(saturation=1.0, neutral_clip=False)).eval()
+    image = night_xyz()
+    x = torch.tensor(image, dtype=torch.float32)[None]
+    with torch.no_grad():
+        parameters = isp.predict(x)
+    gain, noise = (parameters[n][0].double().numpy() for n in ("gain", "noise"))
+    rgb = np.einsum("ij,jhw->ihw", LINEAR_SRGB_FROM_XYZ, image) * gain[:, None, None]
+    weights = np.array([0.2126, 0.7152, 0.0722])
+
+    def chroma_of(y: Array) -> Array:
+        return y - np.einsum("c,c...->...", weights, y)
+
+    pairs = chroma_of(rgb[:, ::4, 1:] - rgb[:, ::4, :-1])
+    median = np.sort(np.abs(pairs).reshape(3, -1), axis=1)[:, pairs[0].size // 2]
+    np.testing.assert_allclose(noise, (median / 0.6745) ** 2 / 2, rtol=1e-4)
+    luma, chroma = rgb - chroma_of(rgb), chroma_of(rgb)
+    mean = averaged(chroma)
+    apart = chroma - mean
+    of_mean = 49 * (mean**2 / noise[:, None, None]).mean(axis=0)
+    of_apart = averaged((apart**2 / noise[:, None, None]).mean(axis=0, keepdims=True))
+    smooth = luma + mean * np.maximum(0, 1 - 3 / of_mean)
+    smooth += apart * np.maximum(0, 1 - 3 / of_apart)
+    plain = StagedIsp(ClassicConfig(saturation=1.0, neutral_clip=False, smooth_colors=False)).eval()
+    from_rgb = np.linalg.inv(LINEAR_SRGB_FROM_XYZ)
+    back = np.einsum("ij,jhw->ihw", from_rgb, smooth / gain[:, None, None])
+    with torch.no_grad():
+        expected = plain.apply(torch.tensor(back, dtype=torch.float32)[None], parameters)
+    np.testing.assert_allclose(run(isp, image), expected[0].clamp(0, 1).numpy(), atol=2e-4)
+
+
+def test_classic_has_no_neon_noise_at_iso_3200() -> None:
+    rng = np.random.default_rng(3)
+    grey = 0.002 * np.array([0.9505, 1.0, 1.0888])[:, None, None] * np.ones((3, 64, 96))
+    noisy = grey + rng.normal(0, 0.002, grey.shape)  # per channel as strong as the light
+
+    def saturated(config: ClassicConfig) -> float:
+        """The share of pixels whose colours lie apart by more than half of the scale."""
+        image = run(StagedIsp(config).eval(), noisy)
+        return float((np.ptp(image, axis=0) > 0.5).mean())
+
+    assert saturated(UNSMOOTHED) > 0.3
+    assert saturated(CLASSIC) < 0.02
+
+
+def test_smoothing_keeps_coloured_things() -> None:
+    image = 0.002 * np.ones((3, 64, 96)) * np.array([0.9505, 1.0, 1.0888])[:, None, None]
+    red = np.linalg.inv(LINEAR_SRGB_FROM_XYZ) @ np.array([0.02, 0.002, 0.002])
+    image[:, 20:40, 30:60] = red[:, None, None]
+    image += np.random.default_rng(4).normal(0, 0.0002, image.shape)
+    kept = run(StagedIsp(CLASSIC).eval(), image)[:, 22:38, 32:58].mean(axis=(1, 2))
+    plain = run(StagedIsp(UNSMOOTHED).eval(), image)[:, 22:38, 32:58].mean(axis=(1, 2))
+    np.testing.assert_allclose(kept, plain, atol=0.02)
+
+
+def test_what_the_sensor_clips_is_white_in_bright_pictures() -> None:
+    image = np.ones((3, 64, 96)) * np.array([0.9505, 1.0, 1.0888])[:, None, None]
+    image[:, 40:] *= 0.05  # a street under a clipped sky
+    assert run(StagedIsp(CLASSIC).eval(), image)[:, :36].min() > 0.9
+    assert run(StagedIsp(ClassicConfig(exposure_floor=0.0)).eval(), image)[:, :36].max() < 0.6
 
 
 def test_has_the_forty_parameters_of_the_five_stages_and_three_gains() -> None:
@@ -186,7 +257,7 @@ def test_classic_shows_no_colours_inside_clipped_lamps() -> None:
         assert np.ptp(lamp, axis=0).max() < 0.02
 
 
-@pytest.mark.parametrize("config", [StagedConfig(), CLASSIC, StagedConfig(shoulder=0.6)])
+@pytest.mark.parametrize("config", [StagedConfig(), UNSMOOTHED, StagedConfig(shoulder=0.6)])
 def test_in_training_compiled_kernels_give_the_same_values_and_gradients(
     config: StagedConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,8 +86,9 @@ def test_it_is_its_formula(size: tuple[int, int]) -> None:
 
 def test_a_fresh_one_renders_as_classic() -> None:
     x = night(50, 61)
+    classic = create_isp("classic", smooth_colors=False).eval()
     with torch.no_grad():
-        assert torch.equal(create_isp("staged-unet").eval()(x), create_isp("classic").eval()(x))
+        assert torch.equal(create_isp("staged-unet").eval()(x), classic(x))
 
 
 def test_it_looks_no_further_than_its_halo() -> None:

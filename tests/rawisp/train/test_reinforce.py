@@ -389,7 +389,7 @@ def test_an_interrupted_run_continues_bit_for_bit(
     a, b = (load_file(folder / "isp.safetensors") for folder in (parts, whole))
     assert a.keys() == b.keys()
     assert all(torch.equal(a[name], b[name]) for name in a)
-    first = lines(whole)[0]
+    first = lines(whole)[1]
     assert set(first["losses"]) == {"detector"}
     assert first["loss"] == first["losses"]["detector"]
     assert set(first["agent"]) >= {"reward", "cost_ms", "usage.E", "usage.stop"}

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from rawisp.checkpoint import load_isp
 from rawisp.checkpoint.convert import Settings, convert_checkpoint
-from rawisp.errors import CheckpointError
+from rawisp.errors import CheckpointError, UsageError
 
 
 class Capsar(nn.Module):
@@ -147,6 +147,66 @@ def test_weights_trained_on_bgr_render_rgb_the_same(tmp_path: Path, out: Path) -
     x = picture()
     with torch.no_grad():
         torch.testing.assert_close(rendered(out, x), reference(x.flip(1)), atol=1e-5, rtol=0)
+
+
+class Tolen(nn.Module):
+    """The layers of JPTolen/Genisp_reproduction: pools of 4, 3, 2, pixels as column vectors. The
+    specification does not name them."""
+
+    def __init__(self, pools: tuple[int, int, int] = (4, 3, 2)) -> None:
+        super().__init__()
+        self.wb = self.predictor(3, pools)
+        self.cc = self.predictor(9, pools)
+        self.shallow_conv_net = Capsar().shallow_conv_net
+
+    @staticmethod
+    def predictor(outputs: int, pools: tuple[int, int, int]) -> nn.Sequential:
+        layers: list[nn.Module] = []
+        sizes = ((3, 16, 7), (16, 32, 5), (32, 128, 3))
+        for (inputs, width, size), pool in zip(sizes, pools, strict=True):
+            layers += [nn.Conv2d(inputs, width, size, padding=size // 2), nn.LeakyReLU()]
+            layers.append(nn.MaxPool2d(pool))
+        return nn.Sequential(
+            *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(1), nn.Linear(128, outputs)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        small = functional.interpolate(x, size=(256, 256), mode="bilinear")
+        x = x * self.wb(small).view(-1, 3, 1, 1)
+        small = functional.interpolate(x, size=(256, 256), mode="bilinear")
+        matrix = self.cc(small).view(-1, 3, 3)
+        return self.shallow_conv_net(torch.einsum("bij,bjhw->bihw", matrix, x))
+
+
+def test_jptolens_pools_are_not_taken_for_capsars(tmp_path: Path, out: Path) -> None:
+    reference = made(Tolen)
+    source = tmp_path / "tolen.pt"
+    torch.save(reference.state_dict(), source)
+    with pytest.raises(CheckpointError, match="do not tell padding, pools"):
+        convert_checkpoint(source, out, "genisp", input_color="camera")
+    convert_checkpoint(source, out, "genisp", Settings(preset="jptolen"), input_color="camera")
+    x = picture()
+    with torch.no_grad():
+        torch.testing.assert_close(rendered(out, x), reference(x), atol=1e-5, rtol=0)
+    metadata = load_isp(out).metadata
+    assert metadata.fit == (256, 256)
+    assert metadata.config["pools"] == [4, 3, 2]
+
+
+def test_pools_are_a_setting(tmp_path: Path, out: Path) -> None:
+    reference = made(Tolen, (3, 3, 3))
+    source = tmp_path / "mine.pt"
+    torch.save(reference.state_dict(), source)
+    settings = Settings(preset="paper", pools=(3, 3, 3))
+    convert_checkpoint(source, out, "genisp", settings)
+    x = picture()
+    with torch.no_grad():
+        torch.testing.assert_close(rendered(out, x), reference(x), atol=1e-5, rtol=0)
+    for pools in ((0, 2, 2), (16, 16, 16)):
+        with pytest.raises(UsageError, match="--pools: pools"):
+            convert_checkpoint(source, out, "genisp", Settings(preset="paper", pools=pools))
+    with pytest.raises(UsageError, match="--pools is for genisp"):
+        convert_checkpoint(source, out, "ta-isp", Settings(pools=(4, 3, 2)))
 
 
 @pytest.mark.parametrize("affine", [False, True])

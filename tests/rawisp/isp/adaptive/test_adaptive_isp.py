@@ -147,3 +147,47 @@ def test_the_value_network_tells_images_and_states_apart() -> None:
 def test_too_many_steps_are_refused() -> None:
     with pytest.raises(ValueError, match="steps 11"):
         AdaptiveIsp(AdaptiveConfig(steps=11))
+
+
+def centred(x: Tensor) -> tuple[Tensor, slice, slice]:
+    """x in the middle of a black square, as the published loader puts it, and where it lies."""
+    height, width = x.shape[2:]
+    side = max(height, width)
+    # Its own rounding: half of what is left less 0.1 in front, plus 0.1 behind.
+    top, left = round((side - height) / 2 - 0.1), round((side - width) / 2 - 0.1)
+    square = torch.zeros(x.shape[0], 3, side, side)
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    square[:, :, rows, columns] = x
+    return square, rows, columns
+
+
+@pytest.mark.parametrize("size", [(40, 61), (61, 40), (48, 48), (47, 60)])
+def test_parity_renders_as_in_the_published_square(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    isp = AdaptiveIsp(AdaptiveConfig(parity=True)).eval()
+    bare = AdaptiveIsp(AdaptiveConfig(parity=True, letterbox=False)).eval()
+    bare.load_state_dict(isp.state_dict())
+    differing = 0
+    for seed in range(6):
+        with torch.no_grad():
+            for head in (isp.policy.choice[2], isp.policy.heads[3].fc_filter):
+                assert isinstance(head, torch.nn.Linear)
+                torch.nn.init.normal_(head.weight, std=0.5)
+            bare.load_state_dict(isp.state_dict())
+            x = contract.night(*size, seed=seed, level=0.2).clamp(0, 1)
+            square, rows, columns = centred(x)
+            ours, theirs = isp.predict(x), bare.predict(square)
+            assert torch.equal(ours["operators"], theirs["operators"])
+            torch.testing.assert_close(isp(x), bare(square)[:, :, rows, columns], atol=1e-6, rtol=0)
+            differing += int(not torch.equal(ours["operators"], bare.predict(x)["operators"]))
+    if size != (48, 48):
+        assert differing > 0, "the bars make no difference here, so this shows nothing"
+
+
+def test_only_parity_has_bars_and_is_rendered_at_once() -> None:
+    assert AdaptiveIsp().streams
+    assert not AdaptiveIsp(AdaptiveConfig(parity=True)).streams
+    assert not AdaptiveIsp(AdaptiveConfig(letterbox=True)).streams
+    x = contract.night(20, 30)
+    with torch.no_grad():
+        assert AdaptiveIsp(AdaptiveConfig(letterbox=True)).eval()(x).shape == x.shape

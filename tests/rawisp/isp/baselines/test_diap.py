@@ -45,7 +45,7 @@ def reference(isp: DiapIsp, w: Any, image: Any) -> Any:
         e = isp.config.floor
         first = ((relu(image) + e) ** g - e**g) / ((1 + e) ** g - e**g)
     else:
-        first = np.maximum(image, 1e-6) ** g
+        first = np.maximum(image, 0.0) ** g
     # Pixel level: each pixel and channel through its own curve.
     v = relu(w.conv(small, "pixel_level.0", stride=2))
     v = relu(w.conv(v, "pixel_level.2", stride=2))
@@ -95,6 +95,18 @@ def test_smooth_power_keeps_black_and_white_and_has_finite_slopes(
     assert bool((y[1:].diff() > 0).all())
     assert x.grad is not None
     assert bool(x.grad.isfinite().all())
+
+
+def test_without_a_floor_it_is_the_published_power_and_black_stays_black() -> None:
+    x = torch.tensor([-1.0, 0.0, 2.0**-24, 1e-3, 1.0], requires_grad=True)
+    exponent = torch.tensor(1 / 8.75, requires_grad=True)
+    y = smooth_power(x, exponent, 0.0)
+    expected = torch.tensor([0.0, 0.0, 2.0 ** (-24 / 8.75), 1e-3 ** (1 / 8.75), 1.0])
+    torch.testing.assert_close(y.detach(), expected)
+    y.sum().backward()
+    for tensor in (x, exponent):
+        assert tensor.grad is not None
+        assert bool(tensor.grad.isfinite().all())
 
 
 def test_curves_rise_from_black_to_white_whatever_the_network_says() -> None:

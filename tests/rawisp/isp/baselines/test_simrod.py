@@ -27,7 +27,7 @@ def reference(w: Any, image: Any, floor: float) -> Any:
     if floor:
         x = ((np.maximum(x, 0) + floor) ** p - floor**p) / ((1 + floor) ** p - floor**p)
     else:
-        x = np.maximum(x, 1e-6) ** p
+        x = np.maximum(x, 0.0) ** p
     a, greens = block(255 * x, "all_channels"), block(255 * x[1:3], "green")
     return np.clip(w.conv(np.concatenate([a, a + greens]), "out"), 0, 1)
 
