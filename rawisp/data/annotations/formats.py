@@ -20,6 +20,7 @@ _YAML = (".yaml", ".yml")
 # What COCO calls its other tasks on the photographs of instances_val2017.json.
 _TASK = re.compile(r"(person_keypoints|stuff|panoptic)_")
 _CHUNK, _OVERLAP = 1 << 20, 32  # bytes
+_OUR_YAML = b"# Written by rawisp"
 _KNOWN = "a COCO .json, VOC .xml, YOLO data.yaml, or a folder of .xml or .txt"
 
 
@@ -56,8 +57,8 @@ def _reader_of_folder(folder: str) -> Reader:
     kinds = Kinds(folder)
     if kinds.voc:
         return read_voc
-    if kinds.yaml:
-        name = kinds.yaml[0]
+    if configs := kinds.yaml or [name for name in kinds.ours if suffix_of(name) in _YAML]:
+        name = configs[0]
         return lambda path, root=None: read_yolo(name, root=root or path)
     if kinds.texts:
         return read_yolo
@@ -75,9 +76,9 @@ def _reader_of_folder(folder: str) -> Reader:
 class Kinds:
     """Annotation files below a folder, by format, told from their first bytes.
 
-    ours: COCO files that rawisp wrote, in the pixels of its outputs; siblings: COCO's files of
-    captions, and of keypoints or surfaces where the objects of the same photographs have a file of
-    their own; texts: those that may be YOLO labels by name; other: what is no annotation file.
+    ours: COCO and YOLO files that rawisp wrote, in the pixels of its outputs; siblings: COCO's
+    files of captions, and of keypoints or surfaces where the objects of the same photographs have
+    a file of their own; texts: those that may be YOLO labels by name; other: no annotation file.
     """
 
     def __init__(self, folder: str, search: Search | None = None) -> None:
@@ -105,6 +106,8 @@ class Kinds:
         kind = self.voc if suffix == ".xml" else self.yaml
         mark = rb"<annotation[\s>]" if suffix == ".xml" else rb"(?m)^(names|nc)\s*:"
         head = next(_chunks(path), b"")
+        if suffix in _YAML and head.startswith(_OUR_YAML):
+            return self.ours
         return kind if re.search(mark, head) else self.other
 
     def _kind_of_json(self, path: str) -> list[str]:

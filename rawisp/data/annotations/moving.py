@@ -51,9 +51,10 @@ def moved(
     """
     objects, classes = [], []
     counts["empty_boxes_dropped"] += entry.without_area
-    boxes = to_output.boxes([one["bbox"] for one in entry.objects]) if entry.objects else ()
+    there_boxes = to_output.boxes([one["bbox"] for one in entry.objects])
+    boxes = clip_boxes(there_boxes, *size).tolist()
     for one, box, name in zip(entry.objects, boxes, entry.classes, strict=True):
-        x, y, width, height = (_short(value) for value in clip_boxes(box[None], *size)[0])
+        x, y, width, height = (_short(value) for value in box)
         if width <= 0 or height <= 0:
             counts["empty_boxes_dropped"] += 1
             continue

@@ -19,6 +19,8 @@ from rawisp.data.annotations.xml_file import Element, read_xml
 from rawisp.errors import AnnotationError, display_path
 from rawisp.raw.files import Search, find_sources
 
+OUR_MARK = "moved by rawisp"  # in <source><annotation> of what rawisp writes itself
+
 _FLAGS = ("difficult", "truncated", "occluded")
 
 
@@ -42,12 +44,16 @@ class _Object:
 
 @dataclass(frozen=True)
 class _Photograph:
-    """One file before its boxes are checked; size: None where the file states none."""
+    """One file before its boxes are checked.
+
+    size: None where the file states none. ours: whether rawisp wrote it for one of its outputs.
+    """
 
     path: str
     name: str
     size: tuple[int, int] | None
     objects: list[_Object]
+    ours: bool = False
 
 
 def read_voc(path: str, *, root: str | None = None, search: Search | None = None) -> LabelSet:
@@ -59,7 +65,9 @@ def read_voc(path: str, *, root: str | None = None, search: Search | None = None
     """
     named = not os.path.isdir(path)
     problems: list[Problem] = []
-    photographs = list(_photographs(path, root, problems, named, search))
+    found = list(_photographs(path, root, problems, named, search))
+    # What `enhance` wrote in a folder among them is in the pixels of its outputs.
+    photographs = [one for one in found if not one.ours] or found
     if not photographs:
         if problems:
             raise AnnotationError(f"{display_path(problems[0].file)}: {problems[0].what}")
@@ -94,12 +102,17 @@ def _photographs(
         if element.tag == "annotation":
             name = name_of_label(os.path.relpath(source.path, base))
             objects = [_object(thing) for thing in element.all("object")]
-            yield _Photograph(source.path, name, _size(element), objects)
+            yield _Photograph(source.path, name, _size(element), objects, _is_ours(element))
         elif named:
             raise AnnotationError(
                 f"{display_path(path)}: is no VOC annotation; its outermost element is "
                 f"<{short(element.tag)}>, not <annotation>"
             )
+
+
+def _is_ours(root: Element) -> bool:
+    source = root.first("source")
+    return source is not None and source.text_of("annotation") == OUR_MARK
 
 
 def _size(root: Element) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ from rawisp.data.annotations.coco import Json
 from rawisp.data.annotations.entries import Origin
 from rawisp.data.annotations.grouping import Picture, pictures_of
 from rawisp.data.annotations.moving import MovedImage
+from rawisp.data.annotations.voc import OUR_MARK
 
 FOLDER = "Annotations"
 
@@ -43,7 +44,7 @@ def _text(picture: Picture, database: str) -> str:
     lines.append(f"  <filename>{_escaped(name)}</filename>")
     lines.append(
         f"  <source><database>{_escaped(database)}</database>"
-        "<annotation>moved by rawisp</annotation></source>"
+        f"<annotation>{OUR_MARK}</annotation></source>"
     )
     lines.append(
         f"  <size><width>{picture.width}</width><height>{picture.height}</height>"

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from rawisp.batch import EnhanceSettings, RunOptions, enhance_folder
-from rawisp.data import read_annotations
+from rawisp.data import find_dataset, read_annotations
 from rawisp.data.annotations.labels import LabelSet
 from rawisp.errors import OutputError, UsageError
 
@@ -237,6 +237,28 @@ def test_annotations_that_are_read_are_never_written(
         file = file.rename(tmp_path / "Annotations")
     with pytest.raises(OutputError, match="holds the annotations that are read"):
         enhance_folder(photos, out, SENSOR, annotations=file, options=AGAIN)
+
+
+@pytest.mark.parametrize("kind", ["yolo", "voc"])
+def test_what_was_written_is_not_found_as_labels_of_the_raw_files(
+    photos: Path, tmp_path: Path, kind: str
+) -> None:
+    """OUT among the photographs: its boxes are in its pictures' pixels."""
+    data = Path(shutil.copytree(photos, tmp_path / "data"))
+    file = Path(shutil.move(MAKE[kind](tmp_path), data / "set"))
+    if kind == "yolo":
+        shutil.move(tmp_path / "set" / "labels", data / "labels")
+        file.write_text("names: [person, car]\ntrain: images\n")
+        file = Path(shutil.move(file, data / "data.yaml"))
+        shutil.move(data / "a", data / "images" / "a")
+        shutil.move(data / "3.ARW", data / "images" / "3.ARW")
+    before = find_dataset(data)
+    enhance_folder(data, data / "out", SENSOR, annotations=file, options=ONE)
+    after = find_dataset(data)
+    assert [s.labels.boxes.tolist() for s in after.samples if s.labels] == [
+        s.labels.boxes.tolist() for s in before.samples if s.labels
+    ]
+    assert after.entries_without_file == before.entries_without_file == 0
 
 
 def test_relative_boxes_of_a_turned_file_need_its_frame(photos: Path, tmp_path: Path) -> None:
