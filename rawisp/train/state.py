@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 
@@ -88,7 +88,7 @@ def _save(state: dict[str, Any], file: BinaryIO) -> None:
     """torch.save, which makes an unintelligible RuntimeError of a full disk; here it is OSError."""
     told: Any = _Told(file)  # all of a file that torch asks for
     try:
-        torch.save(state, told)
+        torch.save(state, cast("IO[bytes]", told))
     except RuntimeError:
         if told.error is None:
             raise
