@@ -22,6 +22,16 @@ def export(
         Literal["torchscript", "pt2", "onnx"] | None,
         typer.Option(help="The format. [default: what the suffix of FILE says]"),
     ] = None,
+    opset: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="onnx: version of its operators; TensorRT 8 wants 17."),
+    ] = None,
+    dynamic_batch: Annotated[
+        bool, typer.Option("--dynamic-batch", help="onnx: any number of images, instead of one.")
+    ] = False,
+    half: Annotated[
+        bool, typer.Option("--half", help="onnx: float16 inside; input and output stay float32.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Write a checkpoint for other programs; it is run against the original before it appears.
@@ -30,7 +40,9 @@ def export(
     """
     from rawisp.checkpoint.export import export_checkpoint
 
-    result = export_checkpoint(checkpoint, out, to)
+    result = export_checkpoint(
+        checkpoint, out, to, opset=opset, dynamic_batch=dynamic_batch, half=half
+    )
     if as_json:
         sys.stdout.write(json.dumps(result) + "\n")
         return

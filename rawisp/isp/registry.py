@@ -14,7 +14,8 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from rawisp.errors import UsageError
 
@@ -111,7 +112,39 @@ def create_isp(name: str, **config: Any) -> Isp:
             raise UsageError(
                 f"{name} has no setting {key!r}; there are {', '.join(known) or 'none'}"
             )
+    _check_types(name, cls, config)
     try:
         return cls(cls.Config(**config))
     except (TypeError, ValueError) as error:
         raise UsageError(f"{name}: {error}") from None
+
+
+def _check_types(name: str, cls: type[Isp], config: dict[str, Any]) -> None:
+    """UsageError naming the first setting whose value is of another kind than its default's."""
+    kinds = get_type_hints(cls.Config)
+    for key, value in config.items():
+        wanted = kinds.get(key)
+        allowed = get_args(wanted) if isinstance(wanted, UnionType) else (wanted,)
+        if not all(kind in _KINDS for kind in allowed):
+            continue  # tuples and the like: the Config itself knows
+        if not any(_is_a(value, kind) for kind in allowed):
+            said = " or ".join(_KINDS[kind] for kind in allowed)
+            raise UsageError(f"{name}: the setting {key} is {value!r}; it takes {said}")
+
+
+_KINDS: dict[Any, str] = {
+    float: "a number",
+    int: "a whole number",
+    bool: "true or false",
+    str: "a word",
+    type(None): "none",
+}
+
+
+def _is_a(value: object, kind: type) -> bool:
+    """JSON may say 7 for 7.0, and 1 is not true."""
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind)

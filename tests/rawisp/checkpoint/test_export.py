@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,3 +163,76 @@ def test_without_the_extra_onnx_says_how_to_get_it(
     with pytest.raises(UsageError, match=r"pip install .*'onnxruntime>="):
         export_checkpoint(native, tmp_path / "isp.onnx")
     assert not (tmp_path / "isp.onnx").exists()
+
+
+@pytest.mark.parametrize("options", [{}, {"opset": 17}, {"opset": 17, "half": True}])
+def test_an_onnx_file_for_a_device_has_opset_batch_and_precision(
+    options: dict[str, Any], native: Path, tmp_path: Path
+) -> None:
+    import onnx
+    import onnxruntime
+
+    out = tmp_path / "isp.onnx"
+    result = export_checkpoint(native, out, dynamic_batch=True, **options)
+    assert result["largest_difference"] < (4 / 255 if options.get("half") else 4e-5)
+    model = onnx.load(str(out))
+    if "opset" in options:
+        assert [o.version for o in model.opset_import if o.domain == ""] == [17]
+    (given,), (made,) = model.graph.input, model.graph.output
+    for value in (given, made):
+        assert value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        assert all(d.dim_param for n, d in enumerate(value.type.tensor_type.shape.dim) if n != 1)
+    kinds = {t.data_type for t in model.graph.initializer if len(t.dims) > 0}
+    assert (onnx.TensorProto.FLOAT16 in kinds) == bool(options.get("half"))
+    assert {p.key for p in model.metadata_props} == {"rawisp"}
+    session = onnxruntime.InferenceSession(str(out))
+    original = load_isp(native, device="cpu")
+    x = torch.rand(3, 3, 75, 131) * 0.02
+    x[1] *= 0.1  # each image has its own exposure
+    (y,) = session.run(["rendered_image"], {"raw_image": x.numpy()})
+    with torch.no_grad():
+        each = torch.cat([original.run(one[None]) for one in x])
+    torch.testing.assert_close(torch.from_numpy(y), each, atol=4 / 255, rtol=0)
+
+
+def test_without_dynamic_batch_the_file_takes_one_image(native: Path, tmp_path: Path) -> None:
+    import onnx
+
+    export_checkpoint(native, tmp_path / "isp.onnx")
+    shape = onnx.load(str(tmp_path / "isp.onnx")).graph.input[0].type.tensor_type.shape
+    assert shape.dim[0].dim_value == 1
+
+
+@pytest.mark.parametrize("options", [{"opset": 17}, {"dynamic_batch": True}, {"half": True}])
+def test_onnxs_options_are_refused_elsewhere(
+    options: dict[str, Any], native: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="are for ONNX, not for torchscript"):
+        export_checkpoint(native, tmp_path / "isp.ts", **options)
+    with pytest.raises(UsageError, match="opset 9 cannot be written; 17 to 23 can"):
+        export_checkpoint(native, tmp_path / "isp.onnx", opset=9)
+
+
+def test_what_exporters_say_stays_inside(
+    native: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The suite makes warnings errors, so one that came out would fail the export."""
+    import logging
+    import warnings
+
+    from rawisp.checkpoint import torchscript
+
+    save = torchscript.save_module
+
+    def talkative(*arguments: Any) -> None:
+        warnings.warn("torch.something is deprecated", FutureWarning, stacklevel=1)
+        logging.getLogger("torch.something").warning("leaked")
+        save(*arguments)
+
+    monkeypatch.setattr(torchscript, "save_module", talkative)
+    answer = CliRunner().invoke(app, ["export", str(native), "-o", str(tmp_path / "isp.ts")])
+    assert answer.exit_code == 0, answer.output
+    out, err = capfd.readouterr()
+    assert "leaked" not in out + err + answer.output
+    assert "deprecated" not in out + err + answer.output
+    assert logging.root.manager.disable == logging.NOTSET
