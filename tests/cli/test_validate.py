@@ -187,9 +187,7 @@ def test_a_picture_that_cannot_be_written(night: Path, run_rawisp: RunCommand) -
     assert done.returncode == 2 and "cannot be written" in done.stderr.splitlines()[-1]
 
 
-def test_damage_is_found_unless_headers_alone_are_read(
-    night: Path, run_rawisp: RunCommand
-) -> None:
+def test_damage_is_found_unless_headers_alone_are_read(night: Path, run_rawisp: RunCommand) -> None:
     first, second = sorted(night.rglob("*.ARW"))[:2]
     content = bytearray(first.read_bytes())
     content[200_000:260_000] = bytes(60_000)
