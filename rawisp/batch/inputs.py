@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from rawisp.errors import OutputError, display_path
 from rawisp.raw.files import (
     Found,
+    Search,
     Source,
     find_sources,
     links_passed_over,
@@ -19,6 +20,7 @@ from rawisp.raw.files import (
 
 __all__ = [
     "Found",
+    "Search",
     "Source",
     "find_sources",
     "links_passed_over",

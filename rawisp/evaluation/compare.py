@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from rawisp.batch.inputs import Search
 from rawisp.batch.prepare import cache_folder, check_cache, prepare
 from rawisp.checkpoint.load import choose_device
 from rawisp.checkpoint.metadata import DEFAULT_FIT
@@ -31,7 +32,6 @@ from rawisp.evaluation.run import Evaluation, evaluate_rendering
 from rawisp.evaluation.scope import Scope, scope_of
 from rawisp.extras import install_advice
 from rawisp.geometry import Fit, check_fit
-from rawisp.raw.files import Search
 from rawisp.version import __version__
 
 NAN = float("nan")

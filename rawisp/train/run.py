@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from rawisp.batch.events import Event
+from rawisp.batch.inputs import Search
 from rawisp.batch.manifest import FILE_NAME, read_manifest
 from rawisp.batch.prepare import Prepared, cache_folder, prepare
 from rawisp.checkpoint.load import choose_device
@@ -29,7 +30,6 @@ from rawisp.errors import (
     UsageError,
     display_path,
 )
-from rawisp.raw.files import Search
 from rawisp.train import state
 from rawisp.train.config import TrainConfig
 from rawisp.train.distributed import team

@@ -86,7 +86,7 @@ def save_state(
 
 def _save(state: dict[str, Any], file: BinaryIO) -> None:
     """torch.save, which makes an unintelligible RuntimeError of a full disk; here it is OSError."""
-    told = _Told(file)
+    told: Any = _Told(file)  # all of a file that torch asks for
     try:
         torch.save(state, told)
     except RuntimeError:

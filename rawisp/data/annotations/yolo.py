@@ -38,6 +38,9 @@ _NO_LABELS = frozenset(
     "license licence requirements notes".split()
 )
 
+# Detectors have hundreds of classes; numbers beyond are somebody's identifiers.
+_MOST_GAPS = 1000
+
 
 @dataclass(frozen=True)
 class _Label:
@@ -100,6 +103,16 @@ def read_yolo(
     return replace(_labeled(path, config, kept, problems), notes=_backgrounds(path, empty))
 
 
+def _without_gaps(names: dict[int, str], problems: ProblemList) -> dict[int, str]:
+    """Numbers that nothing names are their own names, so that the classes above keep theirs."""
+    missing = sorted(set(range(max(names, default=0))) - names.keys())
+    if not missing or len(missing) > _MOST_GAPS:
+        return names
+    listed = ", ".join(map(str, missing[:4])) + (", ..." if len(missing) > 4 else "")
+    problems.mended("names", f"class {listed} has no name; it is called by its number")
+    return {**names, **{number: str(number) for number in missing}}
+
+
 def _backgrounds(path: str, empty: list[_Label]) -> tuple[str, ...]:
     if not empty:
         return ()
@@ -121,6 +134,7 @@ def _labeled(
             problems.mended(
                 "names", "no data.yaml or classes.txt names the classes; they are called by number"
             )
+    names = _without_gaps(names, problems)
     classes = Classes(names[number] for number in sorted(names))
     if len(classes.names) < len(names):
         problems.mended("names", "some names occur more than once; taken as the same class")

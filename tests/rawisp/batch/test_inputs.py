@@ -431,3 +431,15 @@ def test_a_tree_that_is_both_source_and_output_settles(tmp_path: Path, raw_bytes
     for expected in ("done", "skipped", "skipped"):
         report = pack_folder(tmp_path, tmp_path, options=ONE)
         assert [r["status"] for r in report.records] == [expected] * 2
+
+
+@pytest.mark.parametrize("given", ["in", "in/", "./in", "in/sub/../sub", "in/a.NEF", "a.NEF"])
+def test_a_source_knows_the_folder_it_is_relative_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    put(tmp_path, "in/a.NEF", "in/sub/b.NEF", "a.NEF")
+    monkeypatch.chdir(tmp_path)
+    sources = find_sources([given], RAW_SUFFIXES).sources
+    for source in sources:
+        assert (Path(source.root) / source.relative).samefile(source.path)
+    assert sources

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rawisp.data import find_dataset
+from rawisp.data.annotations.labels import Problem, said_of
 from rawisp.data.left_out import Group, LeftOut, left_out_of
 
 from .test_folder import coco, put
@@ -48,3 +49,17 @@ def test_a_link_to_a_folder_is_named_where_photographs_are_missing(tmp_path: Pat
     found = find_dataset(root)
     assert found.left_out[0].why.endswith(f"{root / 'more'} is a link, not followed")
     assert any("--follow-links" in note for note in found.notes)
+
+
+def test_what_was_mended_is_said_with_the_first() -> None:
+    problems = [
+        Problem("a.json", "annotations[3]", "has no area; left out", mended=True),
+        Problem("a.json", "annotations[5]", "has no bbox"),
+        Problem("a.json", "annotations[9]", "reaches past the frame; cut", mended=True),
+    ]
+    assert said_of(problems) == [
+        "1 annotations could not be used, the first: a.json, annotations[5]: has no bbox; rawisp "
+        "validate lists them",
+        "2 annotations were mended, the first: a.json, annotations[3]: has no area; left out",
+    ]
+    assert said_of([]) == []

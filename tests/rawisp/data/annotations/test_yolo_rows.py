@@ -144,3 +144,20 @@ def test_class_names_are_texts_whatever_yaml_makes_of_them(tmp_path: Path, form:
     assert dataset.categories == tuple(WORDS)
     assert found(dataset) == {"images/a.ARW": ("train", ["off"])}
     assert [p for p in dataset.problems if not p.mended] == []
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["data.yaml with gaps", "no names at all"])
+def test_gaps_in_the_numbers_of_classes_stay_gaps(tmp_path: Path, named: bool) -> None:
+    files = {"labels/a.txt": f"{BOX}\n5 0.3 0.3 0.1 0.2\n"}
+    if named:
+        names = "names:\n  0: person\n  2: car\n  5: bus\n"
+        put(tmp_path, **files, **{"data.yaml": f"{names}train: labels\n"})
+        labels = read_annotations(tmp_path / "data.yaml")
+        assert labels.categories == ("person", "1", "car", "3", "4", "bus")
+    else:
+        put(tmp_path, **files)
+        labels = read_annotations(tmp_path / "labels")
+        assert labels.categories == ("0", "1", "2", "3", "4", "5")
+    assert labels.images[0].classes.tolist() == [0, 5]
+    (problem,) = [p for p in labels.problems if "1, 3, 4" in p.what or "1, 2, 3, 4" in p.what]
+    assert problem.mended and "called by its number" in problem.what
