@@ -18,7 +18,7 @@ import yaml
 from rawisp.batch import EnhanceSettings, RunOptions, enhance_folder
 from rawisp.data import find_dataset, read_annotations
 from rawisp.data.annotations.labels import LabelSet
-from rawisp.errors import OutputError, UsageError
+from rawisp.errors import AnnotationError, OutputError, UsageError
 
 Json = dict[str, Any]
 MakeRaw = Callable[..., Path]
@@ -333,3 +333,28 @@ def test_torchvision_reads_the_annotations(photos: Path, tmp_path: Path) -> None
     assert len(pictures) == 3
     counted = sorted(len(labels) for _, labels in pictures)
     assert counted == [0, 1, 2]
+
+
+def test_yolos_class_numbers_stay(photos: Path, tmp_path: Path) -> None:
+    """A detector with fixed numbers reads them: 5 is not 1, although nothing is called 1 to 4."""
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "2.txt").write_text("5 0.5 0.5 0.2 0.1\n0 0.5 0.5 0.4 0.1\n")
+    file = tmp_path / "data.yaml"
+    file.write_text("names: {0: person, 5: car}\ntrain: texts\n")
+    out = tmp_path / "out"
+    enhance_folder(photos / "a" / "2.ARW", out, SENSOR, annotations=file, options=ONE)
+    names = yaml.safe_load((out / "data.yaml").read_text())["names"]
+    assert (names[0], names[5]) == ("person", "car")
+    rows = (out / "labels" / "2.txt").read_text().splitlines()
+    assert [row.split()[0] for row in rows] == ["5", "0"]
+
+
+def test_a_set_in_the_wrong_unit_is_refused_before_any_work(photos: Path, tmp_path: Path) -> None:
+    file = as_coco(tmp_path)
+    document = json.loads(file.read_text())
+    for one in document["annotations"]:
+        one["bbox"] = [0.1, 0.2, 0.3, 0.4]
+    file.write_text(json.dumps(document))
+    with pytest.raises(AnnotationError, match="relative"):
+        enhance_folder(photos, tmp_path / "out", annotations=file, options=ONE)
+    assert not (tmp_path / "out").exists()
