@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rawisp.batch.events import FINISHED, Event, OnEvent, RunReport
-from rawisp.batch.inputs import Source, suffix_of
+from rawisp.batch.inputs import Source
 from rawisp.batch.label_files import (
     FORMATS,
     SINGLE_NAME,
@@ -25,13 +25,14 @@ from rawisp.batch.label_files import (
     write_annotations,
 )
 from rawisp.batch.label_matching import matched_entries, renamed
+from rawisp.batch.label_plan import Planned, names_in_out, planned_before
 from rawisp.batch.label_store import Label, LabelStore, read_label_store
 from rawisp.batch.lock import output_folder_lock
 from rawisp.batch.manifest import FILE_NAME, iterate_manifest
 from rawisp.batch.placing import placement
-from rawisp.data.annotations.entries import Annotations, Entry, entries_of, read_entries
+from rawisp.data.annotations.entries import Annotations, Entry, read_entries
 from rawisp.data.annotations.grouping import dropped_shapes
-from rawisp.data.annotations.labels import LabelSet, name_of_label, said_of
+from rawisp.data.annotations.labels import said_of
 from rawisp.data.annotations.moving import COUNTED, MovedImage, moved
 from rawisp.errors import AnnotationError, InputError, OutputError, UsageError, display_path
 from rawisp.geometry import Affine
@@ -67,16 +68,6 @@ class AnnotationFile:
         return display_path(self.annotations.labels.path)
 
 
-@dataclass(frozen=True)
-class Planned:
-    """One output and what it is made from; `copy` of several that one input gives, from 1."""
-
-    source: Source
-    output: str
-    copy: int = 1
-    copies: int = 1
-
-
 class RunLabels:
     """The annotation files of one run, and what earlier runs left in OUT.
 
@@ -108,7 +99,7 @@ class RunLabels:
         self._kept = False
         self._before = read_label_store(folder) or store_of_older_version(folder)
         self._formats = {written_as} if written_as else {a.origin.format.lower() for a in given}
-        names = _names([one.origin.path for one in given], self._before or LabelStore())
+        names = names_in_out([one.origin.path for one in given], self._before or LabelStore())
         self.files = [AnnotationFile(*pair) for pair in zip(names, given, strict=True)]
         self._check_targets()
         self._match()
@@ -143,7 +134,7 @@ class RunLabels:
         """Outputs that are there and were made from none of the inputs."""
         own = {os.path.abspath(source.path) for source in self._sources}
         return [
-            _planned_before(record)
+            planned_before(record)
             for record in _records(self._folder)
             if record["status"] in FINISHED and os.path.abspath(record["source"]) not in own
         ]
@@ -412,58 +403,10 @@ def read_labels(
     )
 
 
-def annotations_of(labels: LabelSet | str) -> Annotations:
-    """Labels that a caller has, or a file of them."""
-    return read_entries(labels) if isinstance(labels, str) else entries_of(labels)
-
-
-def _names(paths: list[str], store: LabelStore) -> list[str]:
-    """What each annotation file is called in OUT: its name, with folders where that is not enough.
-
-    One that OUT has labels of keeps its name, also when it was moved to another place.
-    """
-    if len(set(paths)) < len(paths):
-        raise AnnotationError(
-            f"{', '.join(map(display_path, paths))}: an annotation file is given twice"
-        )
-    names: list[str] = []
-    taken = set(store.origins)
-    for path in paths:
-        parts = path.strip("/").split("/")
-        trailing = ["/".join(parts[-depth:]) for depth in range(1, len(parts) + 1)]
-        known = [
-            name
-            for name, origin in store.origins.items()
-            if origin.path == path or (name in trailing and not os.path.lexists(origin.path))
-        ]
-        others = [other for other in paths if other != path]
-        free = [
-            name
-            for name in trailing
-            if name not in taken and not any(other.endswith(f"/{name}") for other in others)
-        ]
-        known = [name for name in known if name not in names]
-        names.append(known[0] if known else free[0] if free else path)
-        taken.add(names[-1])
-    return names
-
-
 def _not_ours(path: str) -> OutputError:
     return OutputError(
         f"{display_path(path)}: is not rawisp's; choose another -o, or --overwrite to replace"
     )
-
-
-def _planned_before(record: Record) -> Planned:
-    """The output of a record. `synth` notes its input's name, and numbers copies from 0."""
-    stem = name_of_label(record["output"])
-    number = record.get("number")
-    if number is None or "name" not in record:
-        source = Source(record["source"], stem + suffix_of(record["source"]))
-        return Planned(source, record["output"])
-    several = stem.endswith(f"_night{number + 1}")
-    source = Source(record["source"], record["name"])
-    return Planned(source, record["output"], number + 1, 2 if several else 1)
 
 
 def _records(folder: str) -> Iterator[Record]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rawisp.batch import annotate, inputs, packed_files, writer
 from rawisp.batch.events import Event, OnEvent, RunReport, ignore_event
+from rawisp.batch.label_plan import Planned
 from rawisp.batch.plan import Identity
 from rawisp.batch.run import Job, Record, RunOptions, run
 from rawisp.batch.spool import spool_folder
@@ -116,7 +117,7 @@ def enhance_folder(
         wanted = labels.matched()
         found = [source for source in found if source.path in wanted]
     outputs = inputs.plan_outputs(found, writer.IMAGE_SUFFIX[settings.format])
-    labels.plan([annotate.Planned(*pair) for pair in zip(found, outputs, strict=True)])
+    labels.plan([Planned(*pair) for pair in zip(found, outputs, strict=True)])
     with spool_folder() as spool:
         job = _enhance_job(folder, settings, options, on_event, archive, metadata)
 

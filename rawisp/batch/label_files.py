@@ -166,7 +166,14 @@ def _content(path: str) -> bytes | None:
 
 
 def _link(folder: str, links: Mapping[str, str]) -> list[str]:
-    """Makes the links; a sentence if that is not possible."""
+    """Makes the links and removes those that lead nowhere; a sentence if that is not possible."""
+    inside = os.path.join(folder, write_yolo.IMAGES)
+    with suppress(OSError):
+        for name in os.listdir(inside):
+            path = os.path.join(inside, name)
+            ours = os.path.islink(path) and os.readlink(path) == f"../{name}"
+            if ours and f"{write_yolo.IMAGES}/{name}" not in links:
+                os.unlink(path)
     for name, target in links.items():
         path = os.path.join(folder, name)
         try:

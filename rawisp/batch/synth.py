@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from rawisp.batch import annotate, inputs, writer
 from rawisp.batch.events import Event, OnEvent, RunReport, ignore_event
 from rawisp.batch.folder import Path, _found
+from rawisp.batch.label_plan import Planned
 from rawisp.batch.plan import Identity
 from rawisp.batch.run import Job, Record, RunOptions, run
 from rawisp.batch.supervisor import Crew, StepPlan
@@ -170,9 +171,7 @@ def synth_folder(
     files = _planned(found, settings, labels)
     _check_cameras(folder, files)
     by_output = {file.output: file for file in files}
-    labels.plan(
-        [annotate.Planned(f.source, f.output, f.number + 1, settings.copies) for f in files]
-    )
+    labels.plan([Planned(f.source, f.output, f.number + 1, settings.copies) for f in files])
 
     def payload(_: inputs.Source, output: str, __: int) -> Payload:
         labels.keep()  # in OUT's lock, when it is clear that the run may write there

@@ -18,7 +18,7 @@ import yaml
 from rawisp.batch import EnhanceSettings, RunOptions, enhance_folder
 from rawisp.data import find_dataset, read_annotations
 from rawisp.data.annotations.labels import LabelSet
-from rawisp.errors import OutputError, UsageError
+from rawisp.errors import AnnotationError, OutputError, UsageError
 
 Json = dict[str, Any]
 MakeRaw = Callable[..., Path]
@@ -160,17 +160,22 @@ def test_yolos_labels_are_where_loaders_look(photos: Path, tmp_path: Path) -> No
 
 def test_a_tree_with_images_folders_has_labels_beside_them(photos: Path, tmp_path: Path) -> None:
     """Roboflow's train/images; no links are needed then."""
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "classes.txt").write_text("car\n")
     for name in ("1", "2"):
         path = tmp_path / "in" / "train" / "images" / f"{name}.ARW"
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(photos / "a" / f"{name}.ARW", path)
+        (tmp_path / "texts" / f"{name}.txt").write_text("0 0.5 0.5 0.2 0.1\n")
     out = tmp_path / "out"
-    enhance_folder(tmp_path / "in", out, SENSOR, annotations=as_yolo(tmp_path), options=ONE)
+    enhance_folder(tmp_path / "in", out, SENSOR, annotations=tmp_path / "texts", options=ONE)
     assert sorted(path.name for path in (out / "train" / "labels").iterdir()) == ["1.txt", "2.txt"]
     assert not (out / "images").exists() and not (out / "labels").exists()
-    assert (out / "train.txt").read_text() == "./train/images/1.png\n"
-    names = [image.name for image in read_annotations(out / "data.yaml").images]
-    assert names == ["train/images/1", "train/images/2"]
+    listed = ["./train/images/1.png", "./train/images/2.png"]
+    assert (out / "train.txt").read_text().splitlines() == listed
+    labels = read_annotations(out / "data.yaml")
+    assert [image.name for image in labels.images] == ["train/images/1", "train/images/2"]
+    assert labels.categories == ("car",)
 
 
 def test_voc_says_what_it_is(photos: Path, tmp_path: Path) -> None:
@@ -197,6 +202,9 @@ def test_other_runs_and_removed_entries(photos: Path, tmp_path: Path, kind: str)
     enhance_folder(photos / "3.ARW", out, SENSOR, annotations=file, options=AGAIN)
     assert sorted(p.name for p in tree.iterdir()) == [f"{n}.{suffix}" for n in (1, 3)]
     if kind == "yolo":
+        (out / "3.png").unlink()
+        enhance_folder(photos / "a" / "1.ARW", out, SENSOR, annotations=file, options=ONE)
+        assert os.listdir(out / "images") == ["1.png"]
         assert not (out / "val.txt").exists()
         assert yaml.safe_load((out / "data.yaml").read_text())["train"] == "train.txt"
 
@@ -325,3 +333,28 @@ def test_torchvision_reads_the_annotations(photos: Path, tmp_path: Path) -> None
     assert len(pictures) == 3
     counted = sorted(len(labels) for _, labels in pictures)
     assert counted == [0, 1, 2]
+
+
+def test_yolos_class_numbers_stay(photos: Path, tmp_path: Path) -> None:
+    """A detector with fixed numbers reads them: 5 is not 1, although nothing is called 1 to 4."""
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "2.txt").write_text("5 0.5 0.5 0.2 0.1\n0 0.5 0.5 0.4 0.1\n")
+    file = tmp_path / "data.yaml"
+    file.write_text("names: {0: person, 5: car}\ntrain: texts\n")
+    out = tmp_path / "out"
+    enhance_folder(photos / "a" / "2.ARW", out, SENSOR, annotations=file, options=ONE)
+    names = yaml.safe_load((out / "data.yaml").read_text())["names"]
+    assert (names[0], names[5]) == ("person", "car")
+    rows = (out / "labels" / "2.txt").read_text().splitlines()
+    assert [row.split()[0] for row in rows] == ["5", "0"]
+
+
+def test_a_set_in_the_wrong_unit_is_refused_before_any_work(photos: Path, tmp_path: Path) -> None:
+    file = as_coco(tmp_path)
+    document = json.loads(file.read_text())
+    for one in document["annotations"]:
+        one["bbox"] = [0.1, 0.2, 0.3, 0.4]
+    file.write_text(json.dumps(document))
+    with pytest.raises(AnnotationError, match="relative"):
+        enhance_folder(photos, tmp_path / "out", annotations=file, options=ONE)
+    assert not (tmp_path / "out").exists()
