@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from rawisp.batch.events import FINISHED, Event, OnEvent, RunReport
@@ -25,7 +25,13 @@ from rawisp.batch.label_files import (
     write_annotations,
 )
 from rawisp.batch.label_matching import matched_entries, renamed
-from rawisp.batch.label_plan import Planned, names_in_out, planned_before
+from rawisp.batch.label_plan import (
+    AnnotationFile,
+    Planned,
+    Words,
+    names_in_out,
+    planned_before,
+)
 from rawisp.batch.label_store import Label, LabelStore, read_label_store
 from rawisp.batch.lock import output_folder_lock
 from rawisp.batch.manifest import FILE_NAME, iterate_manifest
@@ -38,34 +44,6 @@ from rawisp.errors import AnnotationError, InputError, OutputError, UsageError, 
 from rawisp.geometry import Affine
 
 Record = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Words:
-    """What a verb calls its inputs, and whether its annotations are marked as ours at once."""
-
-    inputs: str = "inputs"
-    mark_first: bool = True
-
-
-@dataclass
-class AnnotationFile:
-    """One annotation file of a run: its name in OUT, its entries, and whose they are.
-
-    of_source: entry number by the input's path. of_earlier: outputs of earlier runs, made from none
-    of this run's inputs, each with its entry number. renamed: a sentence where names differ.
-    """
-
-    name: str
-    annotations: Annotations
-    of_source: dict[str, int] = field(default_factory=dict)
-    of_earlier: list[tuple[Planned, int]] = field(default_factory=list)
-    renamed: list[str] = field(default_factory=list)
-
-    @property
-    def shown(self) -> str:
-        """As messages call it."""
-        return display_path(self.annotations.labels.path)
 
 
 class RunLabels:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rawisp.batch.inputs import Source, suffix_of
 from rawisp.batch.label_store import LabelStore
+from rawisp.data.annotations.entries import Annotations
 from rawisp.data.annotations.labels import name_of_label
 from rawisp.errors import AnnotationError, display_path
 
@@ -65,3 +66,31 @@ def names_in_out(paths: list[str], store: LabelStore) -> list[str]:
         names.append(known[0] if known else free[0] if free else path)
         taken.add(names[-1])
     return names
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a verb calls its inputs, and whether its annotations are marked as ours at once."""
+
+    inputs: str = "inputs"
+    mark_first: bool = True
+
+
+@dataclass
+class AnnotationFile:
+    """One annotation file of a run: its name in OUT, its entries, and whose they are.
+
+    of_source: entry number by the input's path. of_earlier: outputs of earlier runs, made from none
+    of this run's inputs, each with its entry number. renamed: a sentence where names differ.
+    """
+
+    name: str
+    annotations: Annotations
+    of_source: dict[str, int] = field(default_factory=dict)
+    of_earlier: list[tuple[Planned, int]] = field(default_factory=list)
+    renamed: list[str] = field(default_factory=list)
+
+    @property
+    def shown(self) -> str:
+        """As messages call it."""
+        return display_path(self.annotations.labels.path)

@@ -22,7 +22,9 @@ STRIPS, TILES = (273, 279), (324, 325)  # tags of the offsets and of the byte co
 PANASONIC_OFFSET, PANASONIC_FORMAT, PANASONIC_SIZE = 0x118, 0x2D, (2, 3)
 CR2_SLICES = 50752  # only the mosaic's directory of a Canon CR2 has it
 
-_NOWHERE = 0xFFFFFFFF
+PREVIEW = (513, 514)  # offset and length of an old-style JPEG preview
+SUB_IFDS = 330
+
 _JPEG_MARKER = b"\xff\xd8"
 _JPEG_COMPRESSIONS = (7, 34892)
 # Panasonic packs 14 samples into 16 bytes in its older formats, up to this number of its tag
@@ -118,6 +120,20 @@ def _needed(tags: dict[int, Any], what: str) -> int:
     if not across or not down:
         return 0
     return planes * math.ceil(width / across) * math.ceil(height / down)
+
+
+def furthest_byte(values: dict[int, Any]) -> int:
+    """The end of strips, tiles, previews and directories: where it is missing, the file was cut."""
+    picture = picture_of(values)
+    ends = [picture.end if picture is not None else 0]
+    for starts, lengths in (
+        (values.get(PREVIEW[0]), values.get(PREVIEW[1])),
+        (values.get(SUB_IFDS), 2),  # a directory begins with two bytes, its length
+    ):
+        first = starts if isinstance(starts, tuple) else (starts,)
+        sizes = lengths if isinstance(lengths, tuple) else (lengths,) * len(first)
+        ends += [(_whole(a) or 0) + (_whole(b) or 0) for a, b in zip(first, sizes, strict=False)]
+    return max(ends)
 
 
 def check_whole(name: str, file: BinaryIO, picture: Picture | None, size: int) -> None:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from rawisp.color import CameraMatrix, Matrix, nearest_to_d65
 from rawisp.raw import ciff
-from rawisp.raw.layout import CR2_SLICES, Picture, picture_of
+from rawisp.raw.layout import CR2_SLICES, Picture, furthest_byte, picture_of
 from rawisp.raw.names import stated_text
 
 MAKE, MODEL, ORIENTATION, DATE_TIME = 271, 272, 274, 306
@@ -38,8 +38,6 @@ BLACK_LEVEL_DELTA_H, BLACK_LEVEL_DELTA_V = 50715, 50716
 IMAGE_WIDTH, IMAGE_LENGTH = 256, 257
 PHOTOMETRIC, SAMPLES_PER_PIXEL = 262, 277
 PHOTOMETRIC_CFA, PHOTOMETRIC_LINEAR_RAW = 32803, 34892
-PREVIEW_LAYOUT = (513, 514)  # offset and length of an old-style JPEG preview
-SUB_IFDS = 330
 _MOST_DIRECTORIES = 8  # cameras chain two to five; a hostile file may chain thousands
 
 
@@ -170,7 +168,7 @@ def _tags_of(stream: BinaryIO) -> Tags:
         black_delta_rows=_black_deltas(raw, BLACK_LEVEL_DELTA_V) if is_dng else None,
         declared_size=declared,
         picture=picture_of(raw),
-        furthest_byte=max(_furthest_byte(_values(page)) for page in pages),
+        furthest_byte=max(furthest_byte(_values(page)) for page in pages),
         stated_size=_stated_size(exif),
     )
 
@@ -226,22 +224,6 @@ def _black_deltas(raw: dict[int, Any], code: int) -> Levels | None:
 
 def _declared_size(values: dict[int, Any]) -> tuple[int, int]:
     return _integer(values.get(IMAGE_WIDTH)) or 0, _integer(values.get(IMAGE_LENGTH)) or 0
-
-
-def _furthest_byte(values: dict[int, Any]) -> int:
-    """The end of strips, tiles, previews and directories: where it is missing, the file was cut."""
-    picture = picture_of(values)
-    ends = [picture.end if picture is not None else 0]
-    for starts, lengths in (
-        (values.get(PREVIEW_LAYOUT[0]), values.get(PREVIEW_LAYOUT[1])),
-        (values.get(SUB_IFDS), 2),  # a directory begins with two bytes, its length
-    ):
-        first = starts if isinstance(starts, tuple) else (starts,)
-        sizes = lengths if isinstance(lengths, tuple) else (lengths,) * len(first)
-        ends += [
-            (_integer(a) or 0) + (_integer(b) or 0) for a, b in zip(first, sizes, strict=False)
-        ]
-    return max(ends)
 
 
 def _stated_size(exif: dict[str, Any]) -> tuple[int, int] | None:
