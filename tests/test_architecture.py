@@ -114,7 +114,7 @@ def test_the_library_never_prints() -> None:
 
 
 def test_kernels_raise_and_print_nothing() -> None:
-    for name in sorted(path.name for path in (ROOT / "kernels").glob("*.py")):
+    for name in sorted(path.name for path in (ROOT / "kernels").glob("[a-z]*.py")):
         for node in ast.walk(ast.parse((ROOT / "kernels" / name).read_text())):
             assert not isinstance(node, ast.Raise | ast.Assert), name
 

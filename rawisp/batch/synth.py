@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from rawisp.batch import annotate, inputs, writer
 from rawisp.batch.events import Event, OnEvent, RunReport, ignore_event
 from rawisp.batch.folder import Path, _found
-from rawisp.batch.label_plan import Planned
+from rawisp.batch.label_plan import Planned, Words
 from rawisp.batch.plan import Identity
 from rawisp.batch.run import Job, Record, RunOptions, run
 from rawisp.batch.supervisor import Crew, StepPlan
@@ -164,7 +164,7 @@ def synth_folder(
         written_as=None if annotations is None else "coco",
         overwrite=options.overwrite,
         # The boxes are in RAW pixels, and to be found as theirs.
-        words=annotate.Words(inputs="photographs", mark_first=False),
+        words=Words(inputs="photographs", mark_first=False),
     )
     for text in labels.announcements():
         on_event(Event("note", text=text))
