@@ -240,7 +240,11 @@ def test_outputs_that_cannot_be_written(source: Path, tmp_path: Path) -> None:
         ("adaptive-isp", Settings(pre_gain=2.0), "--pre-gain is for genisp"),
         ("genisp", Settings(pre_gain=0.0), "--pre-gain 0.0 is not a number above 0"),
         ("genisp", Settings(pre_gain=float("nan")), "--pre-gain nan is not a number above 0"),
-        ("genisp", Settings(preset="delft"), "--preset 'delft' is none of paper, capsar, revilla"),
+        (
+            "genisp",
+            Settings(preset="delft"),
+            "--preset 'delft' is none of paper, capsar, jptolen, revilla",
+        ),
         ("genisp", Settings(channels="gbr"), "--channels 'gbr' is none of rgb, bgr"),
         ("diap", Settings(), "only weights of adaptive-isp, genisp, ta-isp can be converted"),
     ],
