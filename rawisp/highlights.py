@@ -3,7 +3,7 @@
 A colour at the sensor's white was at least that bright. Green clips first in daylight, red and blue
 go on, and the matrix turns what is left into magenta. `neutral_highlights` raises each clipped
 colour to the brightest one of its pixel, both measured against the scene's white; what is not
-clipped keeps its value. See docs/decisions/0029-neutral-highlights.md.
+clipped keeps its value. See docs/decisions/0023-neutral-highlights.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The annotations in OUT describe all of OUT, whichever inputs and annotation files a run was given.
 So what is known of each picture is kept here, in the coordinates it was drawn in, and every run
-writes the annotations anew from this and the manifest (docs/decisions/0023). The first line tells
+writes the annotations anew from this and the manifest (docs/decisions/0017). The first line tells
 of the annotation files, each further one is what one of them says of one output.
 """
 

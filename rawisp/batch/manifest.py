@@ -6,7 +6,7 @@ output file is known to be ours, and whole, even when its own line was never wri
 of a run the file is rewritten with one line per output.
 
 A manifest may have tens of thousands of lines of several kB. They are never held as objects: an
-index tells where each output's line is, and what a plan needs of it (docs/decisions/0032).
+index tells where each output's line is, and what a plan needs of it (docs/decisions/0025).
 """
 
 from __future__ import annotations

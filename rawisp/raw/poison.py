@@ -3,7 +3,7 @@
 LibRaw decodes into memory as malloc gives it. Where it stops early (at a broken tile, say) it
 reports success, and what lies there is whatever the process freed before: often the picture decoded
 just before this one. So malloc is told to fill new blocks with one value while LibRaw decodes, and
-samples that still have it afterwards were never written (docs/decisions/0034-poisoned-memory.md).
+samples that still have it afterwards were never written (docs/decisions/0026-poisoned-memory.md).
 
 The GNU C library can do this at run time (mallopt, M_PERTURB). Elsewhere nothing is filled, and the
 checks of a file's structure and of repeated rows have to do.
