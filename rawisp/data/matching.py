@@ -77,7 +77,8 @@ def match_names(
                 names[entry] = renamed[entry][turn]
         again = _Match(names, files, described, prefix, entry_suffixes, file_suffixes, roots)
         again.advice = "one photograph was exported more than once; keep one entry of it"
-        waiting = [e for e in left if turn < len(renamed[e]) and e not in owners.values()]
+        owned = set(owners.values())
+        waiting = [entry for entry in left if turn < len(renamed[entry]) and entry not in owned]
         owners |= again.run(waiting, [file for file in free if file not in owners])
     return owners
 
