@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from typing import Annotated, Any
 
 import typer
@@ -42,14 +43,15 @@ def info(
         search=options.search(exclude, follow_links),
         on_note=lambda text: sys.stderr.write(f"{text}\n"),
     )
-    for record in records:
-        if as_json:
-            sys.stdout.write(json.dumps(record) + "\n")
-        elif record["status"] != "failed":
-            _show(record)
-        if record["status"] == "failed":
-            failed = True
-            sys.stderr.write(f"{display_path(record['source'])}: {record['reason']}\n")
+    with closing(records):  # the workers end here, also when stdout's reader has gone
+        for record in records:
+            if as_json:
+                sys.stdout.write(json.dumps(record) + "\n")
+            elif record["status"] != "failed":
+                _show(record)
+            if record["status"] == "failed":
+                failed = True
+                sys.stderr.write(f"{display_path(record['source'])}: {record['reason']}\n")
     if failed:
         raise typer.Exit(1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from rawisp.batch import inputs
@@ -22,7 +22,7 @@ def info_files(
     timeout_s: float = 120.0,
     search: Search | None = None,
     on_note: Callable[[str], object] = lambda _: None,
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """Yields one record per file, in order: {"source", "status", "reason", ...facts, "samples"}.
 
     Folders are searched for RAW files, as `search` says. status is "done", "suspect" or "failed".
