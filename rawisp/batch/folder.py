@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rawisp.batch import annotate, inputs, packed_files, writer
+from rawisp.batch import inputs, packed_files, writer
 from rawisp.batch.events import Event, OnEvent, RunReport, ignore_event
 from rawisp.batch.label_plan import Planned
 from rawisp.batch.plan import Identity
@@ -85,6 +85,7 @@ def enhance_folder(
     `annotations_format` ("coco", "voc", "yolo"). only_annotated: leave out inputs without an entry.
     Otherwise as `pack_folder`; CheckpointError and AnnotationError come before any work.
     """
+    from rawisp.batch import annotate  # readers of three formats, which pack has no use for
     from rawisp.checkpoint.load import describe_checkpoint
 
     settings, options = settings or EnhanceSettings(), options or RunOptions()

@@ -14,7 +14,6 @@ from rawisp.batch import packed_files, writer
 from rawisp.batch.worker import Payload, Step
 from rawisp.checkpoint.archive import Archive
 from rawisp.color import COLORS, InputColor
-from rawisp.data.frames import frame_of_size
 from rawisp.errors import CorruptFileError, InputError, UsageError
 from rawisp.highlights import (
     HIGHLIGHTS,
@@ -346,6 +345,10 @@ def annotation_frame_of(
     entry: "size" (width, height), None where the format says none, and "frame", the name that the
     user gave, or "auto".
     """
+    from rawisp.data.frames import (
+        frame_of_size,
+    )  # readers of annotations, which pack has no use for
+
     frames = {
         name: geometry.Frame(
             name, f["width"], f["height"], geometry.Affine.from_rows(f["to_visible"])

@@ -20,6 +20,7 @@ _FEWEST_SAMPLES = 512
 # Flat stretches above black are strange, too, but so few rows may be chance.
 _FEWEST_FLAT_ROWS = 8
 _FEWEST_REPEATED_ROWS = 4
+_BLOCK_SAMPLES = 1 << 18  # half a megabyte, which every processor's second cache holds
 _ALIGNED = 2  # a tile's edge may look a sample or two further out where neighbours happen to agree
 # Above this share of the way from black to white a constant value is taken for clipping.
 _CLIPPED = 0.5
@@ -29,24 +30,58 @@ _STRAY_ZEROS = 0.01
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """The longest run of each row: where it begins, its length (0: none), its two values."""
+class Rows:
+    """The longest run of each row: where it begins, its length (0: none), its two values; and
+    whether the row repeats the one two above it."""
 
     start: npt.NDArray[np.int64]
     length: npt.NDArray[np.int64]
     low: npt.NDArray[np.int64]
     high: npt.NDArray[np.int64]
+    repeats: Mask
+
+
+def examined_copy(visible: Mosaic) -> tuple[Mosaic, Rows]:
+    """A C-contiguous copy of `visible`, uint16 (H, W), and what its rows look like.
+
+    Both at once, block by block: the second look finds the samples in the processor's cache.
+    """
+    from rawisp.kernels import damage
+
+    height, width = visible.shape
+    mosaic = np.empty((height, width), np.uint16)
+    start, length = np.zeros(height, np.int64), np.zeros(height, np.int64)
+    repeats = np.zeros(height, np.bool_)
+    block = max(_BLOCK_SAMPLES // width, 2)
+    for first in range(0, height, block):
+        last = min(first + block, height)
+        mosaic[first:last] = visible[first:last]
+        if width >= 3:
+            damage.longest_flat_runs(
+                mosaic[first:last], min(_RUN, width), start[first:last], length[first:last]
+            )
+        above = max(first - 2, 0)  # the rows that the block's first ones are compared with
+        here = np.zeros(last - above, np.bool_)
+        damage.repeated_rows(mosaic[above:last], here)
+        repeats[first:last] = here[first - above :]
+    row = np.arange(height)
+    pair = np.stack([mosaic[row, start], mosaic[row, np.minimum(start + 1, width - 1)]])
+    low, high = pair.min(0).astype(np.int64), pair.max(0).astype(np.int64)
+    return mosaic, Rows(start, length, low, high, repeats)
 
 
 def suspicions_of(
-    name: str, mosaic: Mosaic, black: npt.NDArray[np.float64], white: npt.NDArray[np.float64]
+    name: str,
+    mosaic: Mosaic,
+    rows: Rows,
+    black: npt.NDArray[np.float64],
+    white: npt.NDArray[np.float64],
 ) -> tuple[str, ...]:
     """A sentence for each kind of rows that no sensor writes; empty for a sound picture.
 
-    mosaic: uint16 (H, W), the visible area, decoded in `poisoned_memory`. black, white: levels by
-    colour. CorruptFileError where part of it was never written, or where everything is zero.
+    mosaic, rows: of `examined_copy`, of memory that was poisoned. black, white: levels by colour.
+    CorruptFileError where part of it was never written, or where everything is zero.
     """
-    rows = _rows(mosaic)
     _check_written(name, mosaic, rows)
     first = mosaic[0, 0]
     if (mosaic[0] == first).all() and (mosaic == first).all():
@@ -81,7 +116,7 @@ def suspicions_of(
     return tuple(found)
 
 
-def _check_written(name: str, mosaic: Mosaic, rows: _Rows) -> None:
+def _check_written(name: str, mosaic: Mosaic, rows: Rows) -> None:
     missing = (rows.length > 0) & (rows.low == CANARY) & (rows.high == CANARY)
     if missing.any():
         share = 100 * (mosaic == CANARY).mean()
@@ -92,19 +127,7 @@ def _check_written(name: str, mosaic: Mosaic, rows: _Rows) -> None:
         )
 
 
-def _rows(mosaic: Mosaic) -> _Rows:
-    from rawisp.kernels.damage import longest_flat_runs
-
-    height, width = mosaic.shape
-    start, length = np.zeros(height, np.int64), np.zeros(height, np.int64)
-    if width >= 3:
-        longest_flat_runs(mosaic, min(_RUN, width), start, length)
-    here = np.arange(height)
-    pair = np.stack([mosaic[here, start], mosaic[here, np.minimum(start + 1, width - 1)]])
-    return _Rows(start, length, pair.min(0).astype(np.int64), pair.max(0).astype(np.int64))
-
-
-def _below_black(mosaic: Mosaic, rows: _Rows, black: float) -> Mask:
+def _below_black(mosaic: Mosaic, rows: Rows, black: float) -> Mask:
     """Rows with a run below black, if there are enough of them to be no defect of the sensor."""
     if black > 0:
         chosen = (rows.length > 0) & (rows.high < black)
@@ -120,7 +143,7 @@ def _below_black(mosaic: Mosaic, rows: _Rows, black: float) -> Mask:
     return chosen
 
 
-def _flat_above_black(mosaic: Mosaic, rows: _Rows, black: float, white: float) -> Mask:
+def _flat_above_black(mosaic: Mosaic, rows: Rows, black: float, white: float) -> Mask:
     """Flat runs below one another, neither below black nor likely to be clipped: a tile's width.
 
     A sensor of very little noise has flat runs here and there, but they begin anywhere.
@@ -131,13 +154,9 @@ def _flat_above_black(mosaic: Mosaic, rows: _Rows, black: float, white: float) -
     return _in_a_row(flat & aligned, _FEWEST_FLAT_ROWS)
 
 
-def _repeating(mosaic: Mosaic, rows: _Rows) -> Mask:
-    from rawisp.kernels.damage import repeated_rows
-
-    repeats = np.zeros(mosaic.shape[0], np.bool_)
-    repeated_rows(mosaic, repeats)
+def _repeating(mosaic: Mosaic, rows: Rows) -> Mask:
     flat = rows.length >= mosaic.shape[1]
-    return _in_a_row(repeats & ~flat, _FEWEST_REPEATED_ROWS)
+    return _in_a_row(rows.repeats & ~flat, _FEWEST_REPEATED_ROWS)
 
 
 def _in_a_row(chosen: Mask, fewest: int) -> Mask:

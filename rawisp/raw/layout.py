@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 from rawisp.errors import CorruptFileError, InputError, UnsupportedRawError
 
 COMPRESSION = 259
+BITS_PER_SAMPLE = 258
 IMAGE_WIDTH, IMAGE_LENGTH, ROWS_PER_STRIP, SAMPLES_PER_PIXEL, PLANAR = 256, 257, 278, 277, 284
 TILE_WIDTH, TILE_LENGTH = 322, 323
 STRIPS, TILES = (273, 279), (324, 325)  # tags of the offsets and of the byte counts
@@ -55,6 +56,7 @@ class Picture:
     needed: int = 0
     compression: int | None = None
     is_jpeg: bool = False
+    plain: bool = False  # uncompressed, and each sample has its bytes in the file
 
     @property
     def end(self) -> int:
@@ -78,8 +80,18 @@ def picture_of(tags: dict[int, Any]) -> Picture | None:
                 needed=_needed(tags, what),
                 compression=compression,
                 is_jpeg=compression in _JPEG_COMPRESSIONS or CR2_SLICES in tags,
+                plain=compression == 1 and sum(lengths[:number]) * 8 == _bits(tags),
             )
     return None if compression is None else Picture(compression=compression)
+
+
+def _bits(tags: dict[int, Any]) -> int:
+    """How many bits all samples of a mosaic take uncompressed; -1 where the tags do not say.
+
+    Olympus calls its compressed files uncompressed, too; theirs are shorter than this.
+    """
+    sides = [_whole(tags.get(code)) for code in (IMAGE_WIDTH, IMAGE_LENGTH, BITS_PER_SAMPLE)]
+    return -1 if None in sides else math.prod(side for side in sides if side is not None)
 
 
 def _listed(value: Any) -> tuple[int, ...]:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, BinaryIO, TypeVar
-
-import numpy as np
 
 from rawisp import geometry, packing
 from rawisp.errors import (
@@ -58,7 +57,9 @@ def open_raw(
     name = os.fsdecode(path)
 
     def decoded(raw: Any, tags: Tags) -> RawFrame:
-        with poisoned_memory():
+        # Of a plain picture, all of which is there, LibRaw reads every sample or raises.
+        plain = tags.picture is not None and tags.picture.plain
+        with nullcontext() if plain else poisoned_memory():
             raw.unpack()
         return _frame(name, raw, tags, overrides or facts.Overrides())
 
@@ -136,6 +137,7 @@ def _read(
     _check_before_reading(name, size, tags, max_megapixels)
     if whole:
         layout.check_whole(name, file, tags.picture, size)
+    file.seek(0, os.SEEK_END)  # else what is buffered is joined to the rest, a copy of the file
     file.seek(0)
     import rawpy
 
@@ -235,7 +237,7 @@ def _frame(name: str, raw: Any, tags: Tags, overrides: facts.Overrides) -> RawFr
     if min(visible.shape) < 2:
         raise UnsupportedRawError(name, f"its visible area is only {sizes.width}x{sizes.height}")
     # A copy: LibRaw's memory dies with the file.
-    mosaic = np.array(visible, dtype=np.uint16, order="C")
+    mosaic, rows = damage.examined_copy(visible)
     black, white, source = facts.levels_of(name, raw, pattern, index_of, tags, overrides)
     black_rows, black_columns = facts.black_deltas_of(sizes, tags, overrides)
     return RawFrame(
@@ -253,7 +255,7 @@ def _frame(name: str, raw: Any, tags: Tags, overrides: facts.Overrides) -> RawFr
         flip=int(sizes.flip),
         frames=facts.frames_of(sizes, tags),
         exposure=facts.exposure_of(raw, tags),
-        suspicions=damage.suspicions_of(name, mosaic, black, white),
+        suspicions=damage.suspicions_of(name, mosaic, rows, black, white),
     )
 
 

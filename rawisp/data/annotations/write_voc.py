@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from xml.sax.saxutils import escape
+from html import escape
 
 from rawisp.data.annotations.coco import Json
 from rawisp.data.annotations.entries import Origin
@@ -75,4 +75,4 @@ def _number(value: float) -> str:
 
 
 def _escaped(text: str) -> str:
-    return escape(_NO_XML.sub("?", text))
+    return escape(_NO_XML.sub("?", text), quote=False)

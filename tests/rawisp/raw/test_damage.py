@@ -326,3 +326,22 @@ def test_canons_crop_is_the_size_of_its_jpeg(
     crop = read_frames(real_raw / name)["crop"]
     assert (crop.width, crop.height) == size
     assert crop.to_visible.points([0, 0]).tolist() == list(corner)
+
+
+@pytest.mark.parametrize("shape", [(9, 3), (41, 60), (700, 1000)])
+def test_the_copy_is_examined_in_blocks_as_in_one(
+    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rawisp.raw import damage
+
+    mosaic = noise(*shape)
+    mosaic[shape[0] // 2 :] = mosaic[shape[0] // 2 - 1]
+    mosaic[1::5, ::3] = 0
+    found = {}
+    for samples in (1, 200, 10**9):
+        monkeypatch.setattr(damage, "_BLOCK_SAMPLES", samples)
+        copy, rows = damage.examined_copy(mosaic[:, ::-1])  # LibRaw's rows have margins as well
+        assert np.array_equal(copy, mosaic[:, ::-1]) and copy.flags.c_contiguous
+        found[samples] = [one.tolist() for one in vars(rows).values()]
+    assert found[1] == found[200] == found[10**9]
+    assert any(found[1][-1])

@@ -116,6 +116,21 @@ def test_foveon_is_refused_by_name_even_when_cut(tmp_path: Path) -> None:
         open_raw(path)
 
 
+def test_plain_pictures_have_bytes_for_every_sample() -> None:
+    def plain(**changes: int) -> bool:
+        tags = {256: 100, 257: 50, 258: 12, 259: 1, 273: (8,), 279: (7500,)}
+        tags |= {int(code[1:]): value for code, value in changes.items()}
+        picture = picture_of(tags)
+        assert picture is not None
+        return picture.plain
+
+    assert plain()
+    assert plain(_258=16, _279=10000)
+    assert not plain(_259=7)
+    assert not plain(_279=5000)  # Olympus: called uncompressed, and shorter than that
+    assert not plain(_258=(8, 8, 8))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("tags", "needed"),
     [
