@@ -26,12 +26,7 @@ def save_native(isp: Isp, path: str, metadata: CheckpointMetadata) -> None:
         name: tensor.detach().cpu().contiguous() for name, tensor in isp.state_dict().items()
     }
     data = save(weights, metadata={NATIVE_KEY: metadata.to_json()})
-    temporary = f"{path}.rawisp-tmp"
-    try:
-        Path(temporary).write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    _replace_file(path, data)
 
 
 def rewrite_metadata(path: str, metadata: CheckpointMetadata) -> None:
@@ -41,6 +36,10 @@ def rewrite_metadata(path: str, metadata: CheckpointMetadata) -> None:
     """
     inspect_checkpoint(path)
     data = save(load_file(path, device="cpu"), metadata={NATIVE_KEY: metadata.to_json()})
+    _replace_file(path, data)
+
+
+def _replace_file(path: str, data: bytes) -> None:
     temporary = f"{path}.rawisp-tmp"
     try:
         Path(temporary).write_bytes(data)
