@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -164,7 +165,9 @@ def test_the_detectors_that_the_shell_offers_are_all_that_there_are() -> None:
 
 
 def test_the_completion_script_can_be_shown(run_rawisp: RunCommand) -> None:
-    done = run_rawisp("--show-completion", "bash")
+    """For the shell that runs the command, which Typer looks for among its parents; named here."""
+    named = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = run_rawisp("--show-completion", "bash", env=named)
     assert done.returncode == 0 and "complete -o default -F _rawisp_completion" in done.stdout
 
 
