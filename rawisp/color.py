@@ -97,6 +97,16 @@ def usable(matrix: npt.ArrayLike) -> bool:
     )
 
 
+def is_placeholder(xyz_to_camera: Matrix) -> bool:
+    """Whether the matrix is of no sensor: daylight's white is (1, 1, 1) by it, within a tenth.
+
+    Programs that do not know the camera write such a matrix into their DNGs. A sensor's green is
+    stronger than its red and its blue.
+    """
+    white = (xyz_to_camera @ XYZ_FROM_LINEAR_SRGB).sum(axis=1)
+    return bool(white.min() > 0.0 and white.max() <= 1.1 * white.min())
+
+
 def output_matrix(color: InputColor, xyz_to_camera: Matrix | None) -> Matrix:
     """The 3x3 that takes camera RGB (column) to `color`.
 

@@ -15,7 +15,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rawisp.color import XYZ_FROM_LINEAR_SRGB, InputColor, Matrix, output_matrix
+from rawisp.color import (
+    XYZ_FROM_LINEAR_SRGB,
+    InputColor,
+    Matrix,
+    is_placeholder,
+    output_matrix,
+)
 
 Highlights = Literal["neutral", "as-is"]
 HIGHLIGHTS: tuple[Highlights, ...] = ("neutral", "as-is")
@@ -25,8 +31,6 @@ HIGHLIGHTS: tuple[Highlights, ...] = ("neutral", "as-is")
 CLIP_START, CLIP_END = 0.95, 0.99
 # As-shot gains beyond this ratio to each other belong to no light that people photograph under.
 _LARGEST_GAIN_RATIO = 16.0
-# Gains of exactly 1, 1, 1 are a placeholder where the matrix's daylight gains differ by more.
-_PLACEHOLDER_TOLERANCE = 1.1
 _NO_BALANCE = "daylight (as shot is 1 1 1, which names no balance)"
 # A sensor's green is this much stronger than its red and its blue before they are balanced.
 _UNBALANCED_GREEN = 1.2
@@ -55,7 +59,7 @@ def scene_white(
         daylight = _normalised((xyz_to_camera @ XYZ_FROM_LINEAR_SRGB).sum(axis=1))
     shot = _neutral_of(white_balance)
     if shot is not None and np.ptp(shot) == 0.0:
-        if daylight is None or daylight.max() > _PLACEHOLDER_TOLERANCE * daylight.min():
+        if xyz_to_camera is None or not is_placeholder(xyz_to_camera):
             return None if daylight is None else SceneWhite(daylight, _NO_BALANCE)
         return SceneWhite(shot, "as shot")
     if shot is not None:
@@ -128,7 +132,7 @@ def balance_warning(
         return None
     return (
         "it looks green: its white balance and its matrix say that the samples are balanced, which "
-        "they do not seem to be; give the camera's own matrix with --matrix"
+        "they do not seem to be; give the camera's own matrix with --matrix, or --matrix generic"
     )
 
 

@@ -26,7 +26,7 @@ class Overrides:
 
     matrix: (3, 3) XYZ to camera. black, white: one level, or four by colour index R, G1, B, G2.
     generic_matrix: take GENERIC_XYZ_TO_CAMERA for files of which neither they themselves nor LibRaw
-    know a matrix; those that have one keep it.
+    know a matrix, and for DNGs whose matrix and gains are placeholders; the others keep theirs.
     """
 
     matrix: colors.Matrix | None = None
@@ -123,7 +123,9 @@ def matrix_of(raw: Any, tags: Tags, overrides: Overrides) -> colors.CameraMatrix
     """Given by the user, else a DNG's own, else LibRaw's table, else the stand-in if wanted."""
     if overrides.matrix is not None:
         return colors.CameraMatrix(np.asarray(overrides.matrix, dtype=np.float64), "given")
-    if tags.camera_matrix is not None:
+    if tags.camera_matrix is not None and not (
+        overrides.generic_matrix and _says_nothing(raw, tags.camera_matrix)
+    ):
         return tags.camera_matrix
     table = np.asarray(raw.rgb_xyz_matrix, dtype=np.float64)[:3]
     if colors.usable(table):
@@ -132,6 +134,12 @@ def matrix_of(raw: Any, tags: Tags, overrides: Overrides) -> colors.CameraMatrix
     if overrides.generic_matrix:
         return colors.CameraMatrix(colors.GENERIC_XYZ_TO_CAMERA, colors.GENERIC_SOURCE)
     return None
+
+
+def _says_nothing(raw: Any, matrix: colors.CameraMatrix) -> bool:
+    """Whether a DNG's matrix and its gains are both what is written where nothing is known."""
+    gains = list(raw.camera_whitebalance)[:3]
+    return gains[0] > 0 and len(set(gains)) == 1 and colors.is_placeholder(matrix.xyz_to_camera)
 
 
 def balance_of(values: list[float], index_of: list[int]) -> tuple[float, ...] | None:

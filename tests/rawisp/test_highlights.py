@@ -207,3 +207,36 @@ def test_a_white_balance_of_ones_is_told_where_it_matters(write_raw: Any, tmp_pa
         report = enhance_folder(raw, tmp_path / name, EnhanceSettings("night", device="cpu"))
         warnings = report.records[0]["warnings"]
         assert [said in text for text in warnings] == ([True] if said else [])
+    assert "--matrix generic" in warnings[0]  # of the last one, the green file
+
+
+def test_a_dng_of_placeholders_is_no_longer_green_with_the_generic_matrix(
+    tmp_path: Path,
+) -> None:
+    """Samples of a real sensor, under a matrix and a balance that say that white is 1 1 1."""
+    from rawisp.color import GENERIC_SOURCE, LINEAR_SRGB_FROM_XYZ
+    from rawisp.raw import Overrides
+    from rawisp.raw.container import dng_tags, write_container
+
+    def written(name: str, matrix: Any) -> Path:
+        ones = (50728, "2I", 3, (1, 1, 1, 1, 1, 1))  # AsShotNeutral
+        tags = dng_tags(color_matrices=[(21, matrix)], black=(BODY.black,), white=BODY.white)
+        mosaic = mosaic_of(sky(0.5))
+        write_container(
+            tmp_path / name, mosaic, make="NOBODY", model="X1", extra_tags=[*tags, ones]
+        )
+        return tmp_path / name
+
+    green, sound = written("green.DNG", LINEAR_SRGB_FROM_XYZ), written("sound.DNG", M)
+    generic = Overrides(generic_matrix=True)
+    found = {path: rawisp.open_raw(path, overrides=generic).matrix for path in (green, sound)}
+    assert found[green].source == GENERIC_SOURCE
+    assert found[sound].source != GENERIC_SOURCE
+
+    def greenness(overrides: Overrides) -> float:
+        xyz = rawisp.open_raw(green, overrides=overrides).pack("xyz")
+        rgb = np.median(xyz.reshape(-1, 3), axis=0) @ LINEAR_SRGB_FROM_XYZ.T
+        return float(rgb[1] / ((rgb[0] + rgb[2]) / 2))
+
+    assert greenness(Overrides()) > 1.5
+    assert 0.85 < greenness(generic) < 1.15
