@@ -15,6 +15,7 @@
     │   ├── AnnotationError          an annotation file that cannot be read
     │   └── OutputError              an output folder that cannot be used
     ├── TrainingError              a training run cannot go on (exit code 1)
+    ├── NothingUsableError         photographs were found and all of them failed (exit code 1)
     ├── NothingToDoError           no input matched (exit code 3)
     └── OutputFullError            the disk is full; the run stops (exit code 1)
 
@@ -120,6 +121,10 @@ class OutputError(UsageError):
 
 class TrainingError(RawispError):
     """A training run cannot go on: the loss is not finite, or memory has run out."""
+
+
+class NothingUsableError(RawispError):
+    """Photographs were found, and every one of them failed."""
 
 
 class NothingToDoError(RawispError):

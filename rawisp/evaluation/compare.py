@@ -21,7 +21,7 @@ from rawisp.data.prepared import PreparedImage
 from rawisp.detect import Guide, freeze, weights_hash
 from rawisp.detect.categories import category_map
 from rawisp.detect.settings import GuideSettings
-from rawisp.errors import InputError, UsageError, display_path
+from rawisp.errors import InputError, NothingUsableError, UsageError, display_path
 from rawisp.evaluation.attributes import Masks, by_attribute, masks_of_attributes
 from rawisp.evaluation.average_precision import AveragePrecision
 from rawisp.evaluation.events import EvaluationEvent, OnEvaluationEvent, Voice, ignore_evaluation
@@ -120,6 +120,7 @@ def evaluate(
     search : what of the folder is passed over, and whether links are followed.
 
     A rendering that fails has a row that says so. Raises UsageError and its kind before any work,
+    NothingUsableError when no photograph can be used,
     KeyboardInterrupt when interrupted: what was packed stays in the cache.
     """
     _counting_required()
@@ -251,7 +252,7 @@ def _prepared(
         by_color[color] = {one.source: one for part in prepared.images.values() for one in part}
     usable = [s.path for s in dataset.samples if all(s.path in by for by in by_color.values())]
     if not usable:
-        raise UsageError(
+        raise NothingUsableError(
             f"{display_path(dataset.root)}: none of its {len(dataset.samples)} photographs can be "
             "used; see rawisp validate"
         )

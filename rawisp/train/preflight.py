@@ -8,6 +8,7 @@ from rawisp.batch.prepare import cache_folder, check_cache
 from rawisp.data.first_look import check_folder
 from rawisp.errors import CheckpointError, OutputError, display_path
 from rawisp.folders import unwritable
+from rawisp.local import refuse_url
 from rawisp.train.config import TrainConfig
 
 Path = str | os.PathLike[str]
@@ -19,6 +20,9 @@ def check_paths(data: Path, out: Path, config: TrainConfig, cache: Path | None =
 
     Nothing is left behind. Raises UsageError, CheckpointError, OutputError, NothingToDoError.
     """
+    for name, value in (("start", config.start), ("detector_weights", config.detector_weights)):
+        if value is not None:
+            refuse_url(value, name)  # a file of settings may name one
     check_folder(data)
     if config.start is not None:
         from rawisp.checkpoint.load import describe_checkpoint

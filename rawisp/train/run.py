@@ -25,6 +25,7 @@ from rawisp.detect.registry import TINY
 from rawisp.detect.settings import GuideSettings
 from rawisp.errors import (
     NothingToDoError,
+    NothingUsableError,
     OutputError,
     TrainingError,
     UsageError,
@@ -96,9 +97,9 @@ def train(
 
     The first event is the plan, after all that can be checked without decoding or downloading.
     Raises UsageError and its kind before any work, NothingToDoError when there is no photograph to
-    train on, TrainingError when the loss is no longer finite or memory ends, OutputError and
-    OutputFullError when the run's folder cannot be written any more, KeyboardInterrupt when
-    interrupted (continue with `resume`).
+    train on, NothingUsableError when all of them fail, TrainingError when the loss is no longer
+    finite or memory ends, OutputError and OutputFullError when the run's folder cannot be written
+    any more, KeyboardInterrupt when interrupted (continue with `resume`).
     """
     begun = _begin(data, out, config, annotations, cache, resume, search)
     config, folder = begun.config, begun.plan.folder
@@ -317,9 +318,9 @@ def _guide(config: TrainConfig) -> Guide:
 def _splits(prepared: Prepared, data: Path) -> tuple[list[PreparedImage], list[PreparedImage]]:
     training = prepared.images.get("train", []) + prepared.images.get("", [])
     if not training:
-        raise UsageError(
-            f"{display_path(data)}: has no annotated photographs to train on "
-            f"({prepared.failed} could not be used); see rawisp validate"
+        raise NothingUsableError(
+            f"{display_path(data)}: none of its photographs can be trained on "
+            f"({prepared.failed} failed); see rawisp validate"
         )
     return training, prepared.images.get("val", [])
 

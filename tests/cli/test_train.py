@@ -231,3 +231,20 @@ def test_the_tables_rows_say_what_learns() -> None:
     table = reporter._table()
     assert [column.header for column in table.columns][:4] == ["epoch", "learns", "lr", "a"]
     assert table.row_count == 3
+
+
+def test_when_every_photograph_fails_the_exit_code_is_1(sample_data: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(sample_data, tmp_path / "night")
+    for path in [*data.rglob("*.ARW"), *data.rglob("*.NEF")]:
+        path.write_bytes(b"II*\0")
+    done = CliRunner().invoke(app, command(data, tmp_path / "run", tmp_path / "cache"))
+    assert isinstance(done.exception, RawispError) and done.exception.exit_code == 1
+    assert "none of its photographs can be trained on (14 failed)" in str(done.exception)
+    assert "0 photographs used, 14 left out" in done.stderr
+
+
+def test_a_url_in_a_file_of_settings_is_refused(sample_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text('start = "s3://bucket/isp.safetensors"\n')
+    wanted = command(sample_data, tmp_path / "run", tmp_path / "cache")
+    done = CliRunner().invoke(app, [*wanted, "--config", str(tmp_path / "settings.toml")])
+    assert "start s3://bucket/isp.safetensors: is a URL" in str(done.exception)

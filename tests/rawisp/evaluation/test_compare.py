@@ -15,7 +15,7 @@ from torch import Tensor
 from rawisp.checkpoint.export import export_checkpoint
 from rawisp.checkpoint.metadata import CheckpointMetadata
 from rawisp.checkpoint.native import save_native
-from rawisp.errors import CheckpointError, UsageError
+from rawisp.errors import CheckpointError, NothingUsableError, UsageError
 from rawisp.evaluation import Comparison, EvaluationEvent, Rendering, evaluate
 from rawisp.evaluation.report import exit_code, record
 from rawisp.geometry import Fit
@@ -307,7 +307,7 @@ def test_what_cannot_be_evaluated_is_refused(plant: Plant, cache: Path, tmp_path
         evaluate(data, ["demosaic"], "retina", cache=cache)
     for path in data.glob("*.ARW"):
         path.write_bytes(b"no photograph")
-    with pytest.raises(UsageError, match="none of its 4 photographs can be used"):
+    with pytest.raises(NothingUsableError, match="none of its 4 photographs can be used"):
         compared(data, cache, "demosaic")
     assert not list(tmp_path.rglob("*.rawisp-tmp"))
 
