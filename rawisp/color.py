@@ -97,13 +97,18 @@ def usable(matrix: npt.ArrayLike) -> bool:
     )
 
 
+def daylight_white(xyz_to_camera: Matrix) -> Matrix:
+    """(3,) the camera's R, G, B of D65's white, linear sRGB's (1, 1, 1); not normalised."""
+    return np.asarray((xyz_to_camera @ XYZ_FROM_LINEAR_SRGB).sum(axis=1))
+
+
 def is_placeholder(xyz_to_camera: Matrix) -> bool:
     """Whether the matrix is of no sensor: daylight's white is (1, 1, 1) by it, within a tenth.
 
     Programs that do not know the camera write such a matrix into their DNGs. A sensor's green is
     stronger than its red and its blue.
     """
-    white = (xyz_to_camera @ XYZ_FROM_LINEAR_SRGB).sum(axis=1)
+    white = daylight_white(xyz_to_camera)
     return bool(white.min() > 0.0 and white.max() <= 1.1 * white.min())
 
 

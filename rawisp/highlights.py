@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rawisp.color import (
-    XYZ_FROM_LINEAR_SRGB,
     InputColor,
     Matrix,
+    daylight_white,
     is_placeholder,
     output_matrix,
 )
@@ -56,7 +56,7 @@ def scene_white(
     """
     daylight = None
     if xyz_to_camera is not None:
-        daylight = _normalised((xyz_to_camera @ XYZ_FROM_LINEAR_SRGB).sum(axis=1))
+        daylight = _normalised(daylight_white(xyz_to_camera))
     shot = _neutral_of(white_balance)
     if shot is not None and np.ptp(shot) == 0.0:
         if xyz_to_camera is None or not is_placeholder(xyz_to_camera):
