@@ -12,7 +12,7 @@ import torch
 
 from rawisp.batch.events import Event
 from rawisp.batch.inputs import Search
-from rawisp.batch.manifest import FILE_NAME, read_manifest
+from rawisp.batch.manifest import FILE_NAME, iterate_manifest
 from rawisp.batch.prepare import Prepared, cache_folder, prepare
 from rawisp.checkpoint.load import choose_device
 from rawisp.data.annotations.labels import said_of
@@ -206,8 +206,8 @@ def _begin(
             f"{display_path(data)}: has no annotated photographs to train on; see rawisp validate"
         )
     if config.day_weight or config.day_response:
-        entries = read_manifest(os.path.join(found.root, FILE_NAME))
-        if not config.fresh_nights or not any("night" in one for one in entries.values()):
+        entries = iterate_manifest(os.path.join(found.root, FILE_NAME))
+        if not config.fresh_nights or not any("night" in one for one in entries):
             raise _no_nights(config, data)
     isp = starting_isp(config)
     parameters = sum(p.numel() for p in isp.parameters() if p.requires_grad)
