@@ -99,7 +99,8 @@ class Reporter:
         if event.status == "failed":
             self._failed(event.record)
         elif event.status == "suspect":
-            self._say(f"{display_path(event.record['source'])}: {event.record['reason']}")
+            source = display_path(event.record["source"])
+            self._say(f"{source}: looks damaged: {event.record['reason']}")
         elif event.status == "planned" and not self._json:
             self._end_bar()  # nothing is worked on, and the plan may go to the same terminal
             sys.stdout.write(f"{_line(event.record)}\n")
